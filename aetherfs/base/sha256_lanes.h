@@ -1,0 +1,24 @@
+#ifndef AETHERFS_BASE_SHA256_LANES_H_
+#define AETHERFS_BASE_SHA256_LANES_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace aetherfs {
+
+// A kernel of Sha256UpdateMany: moves `lanes` independent states on by `blocks` 64-byte blocks each. The
+// states and data of unused lanes must be valid too (any lane twice will do).
+struct Sha256LaneKernel {
+  size_t lanes;
+  void (*compress)(uint32_t* const* states, const uint8_t* const* data, size_t blocks);
+};
+
+void Sha256CompressAvx2(uint32_t* const* states, const uint8_t* const* data, size_t blocks);
+void Sha256CompressAvx512(uint32_t* const* states, const uint8_t* const* data, size_t blocks);
+
+// The best kernel for this processor; zero lanes if one message at a time is best.
+Sha256LaneKernel ChooseSha256LaneKernel();
+
+}  // namespace aetherfs
+
+#endif  // AETHERFS_BASE_SHA256_LANES_H_
