@@ -26,7 +26,8 @@ function(aetherfs_layer name)
   if(tests OR fake_tests)
     add_executable(${name}_test ${tests} ${fake_tests})
     target_link_libraries(${name}_test PRIVATE
-      aetherfs_${name} ${ARG_TEST_DEPS} GTest::gmock GTest::gtest_main aetherfs_warnings)
+      aetherfs_${name} ${ARG_TEST_DEPS} GTest::gmock GTest::gtest_main aetherfs_warnings
+      $<TARGET_NAME_IF_EXISTS:aetherfs_tsan>)
     set_target_properties(${name}_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
     add_test(NAME ${name}_test COMMAND ${name}_test)
   endif()
