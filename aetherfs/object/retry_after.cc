@@ -1,0 +1,26 @@
+#include "aetherfs/object/retry_after.h"
+
+#include <string>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
+
+namespace aetherfs {
+namespace {
+
+constexpr char kPayload[] = "aetherfs/retry-after-ms";
+
+}  // namespace
+
+void SetRetryAfter(absl::Status& status, absl::Duration wait) {
+  status.SetPayload(kPayload, absl::Cord(std::to_string(absl::ToInt64Milliseconds(wait))));
+}
+
+std::optional<absl::Duration> GetRetryAfter(const absl::Status& status) {
+  const auto payload = status.GetPayload(kPayload);
+  int64_t ms = 0;
+  if (!payload.has_value() || !absl::SimpleAtoi(std::string(*payload), &ms) || ms < 0) return std::nullopt;
+  return absl::Milliseconds(ms);
+}
+
+}  // namespace aetherfs
