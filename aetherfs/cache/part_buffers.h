@@ -1,0 +1,48 @@
+#ifndef AETHERFS_CACHE_PART_BUFFERS_H_
+#define AETHERFS_CACHE_PART_BUFFERS_H_
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "aetherfs/cache/part_source.h"
+
+namespace aetherfs {
+
+// Memory for the bytes of parts. Whole parts use mappings of their own that are kept for the next one:
+// faulting in 4 MiB of fresh pages costs more than reading that much from a page cache. Thread-safe; what
+// it hands out may outlive it.
+class PartBuffers {
+ public:
+  static constexpr size_t kMaxFree = 8;  // × kPartSize = 32 MiB
+
+  // Bytes that are not initialised. Gives its memory back when it goes.
+  class Buffer {
+   public:
+    Buffer() = default;
+    Buffer(Buffer&& other) noexcept;
+    Buffer& operator=(Buffer&& other) noexcept;
+    ~Buffer();
+    char* data() const { return data_; }
+    size_t size() const { return size_; }
+
+   private:
+    friend class PartBuffers;
+    char* data_ = nullptr;
+    size_t size_ = 0;
+    std::shared_ptr<struct FreePartBuffers> home_;  // null: from the heap
+  };
+
+  PartBuffers();
+  // `size` is 1 to kPartSize.
+  Buffer Allocate(size_t size);
+
+ private:
+  const std::shared_ptr<struct FreePartBuffers> free_;
+};
+
+}  // namespace aetherfs
+
+#endif  // AETHERFS_CACHE_PART_BUFFERS_H_

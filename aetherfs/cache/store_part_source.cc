@@ -1,0 +1,85 @@
+#include "aetherfs/cache/store_part_source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "aetherfs/base/status.h"
+
+namespace aetherfs {
+namespace {
+
+class StoredPart : public Part {
+ public:
+  StoredPart(PartBuffers::Buffer buffer, uint64_t object_size)
+      : buffer_(std::move(buffer)), object_size_(object_size) {}
+  std::string_view bytes() const override { return {buffer_.data(), buffer_.size()}; }
+  uint64_t object_size() const override { return object_size_; }
+
+ private:
+  const PartBuffers::Buffer buffer_;
+  const uint64_t object_size_;
+};
+
+}  // namespace
+
+void StorePartSource::Get(const PartKey& key, const Options& options, Done done) {
+  const bool queued =
+      pool_.TrySubmit([this, key, options, done] { done(Fetch(key, options), PartOrigin::kStore); });
+  if (!queued) {
+    done(
+        absl::ResourceExhaustedError(fmt::format("reading {}: too many reads are waiting", key.object_key)),
+        PartOrigin::kStore);
+  }
+}
+
+absl::StatusOr<PartPtr> StorePartSource::Fetch(const PartKey& key, const Options& options) {
+  ASSIGN_OR_RETURN(const uint64_t object_size, ObjectSize(key, options));
+  const uint64_t offset = key.index * kPartSize;
+  if (key.index >= (object_size + kPartSize - 1) / kPartSize) {
+    return absl::OutOfRangeError(
+        fmt::format("{} has {} bytes and no part {}", key.object_key, object_size, key.index));
+  }
+  GetOptions get;
+  get.range = ByteRange{offset, std::min(kPartSize, object_size - offset)};
+  get.deadline = options.deadline;
+  PartBuffers::Buffer buffer = buffers_.Allocate(get.range->size);
+  size_t filled = 0;
+  ASSIGN_OR_RETURN(const ObjectInfo info, store_.Get(key.object_key, get, [&](std::string_view bytes) {
+    if (bytes.size() > buffer.size() - filled) {
+      return absl::DataLossError(fmt::format("{}: more bytes came than were asked for", key.object_key));
+    }
+    std::memcpy(buffer.data() + filled, bytes.data(), bytes.size());
+    filled += bytes.size();
+    return absl::OkStatus();
+  }));
+  if (filled != buffer.size() || info.size != object_size) {
+    return absl::DataLossError(fmt::format("{}: {} of {} bytes came of an object of {}, then {} bytes",
+                                           key.object_key, filled, buffer.size(), object_size, info.size));
+  }
+  return std::make_shared<const StoredPart>(std::move(buffer), object_size);
+}
+
+absl::StatusOr<uint64_t> StorePartSource::ObjectSize(const PartKey& key, const Options& options) {
+  if (!options.bypass_cache) {
+    absl::MutexLock lock(&mutex_);
+    if (const auto it = young_sizes_.find(key.object_key); it != young_sizes_.end()) return it->second;
+    if (const auto it = old_sizes_.find(key.object_key); it != old_sizes_.end()) return it->second;
+  }
+  ASSIGN_OR_RETURN(const ObjectInfo info, store_.Head(key.object_key, options.deadline));
+  NoteObjectSize(key.object_key, info.size);
+  return info.size;
+}
+
+void StorePartSource::NoteObjectSize(std::string_view object_key, uint64_t size) {
+  absl::MutexLock lock(&mutex_);
+  if (young_sizes_.size() >= kMaxKnownSizes / 2) {
+    old_sizes_ = std::move(young_sizes_);
+    young_sizes_.clear();
+  }
+  young_sizes_.insert_or_assign(std::string(object_key), size);
+}
+
+}  // namespace aetherfs

@@ -1,0 +1,47 @@
+#ifndef AETHERFS_CACHE_STORE_PART_SOURCE_H_
+#define AETHERFS_CACHE_STORE_PART_SOURCE_H_
+
+#include <string>
+#include <string_view>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
+#include "aetherfs/base/thread_pool.h"
+#include "aetherfs/cache/part_buffers.h"
+#include "aetherfs/cache/part_source.h"
+#include "aetherfs/object/object_store.h"
+
+namespace aetherfs {
+
+// Parts as they lie in the object store: the end of every chain of part sources. A part costs one ranged
+// Get, and the first part of an object whose size is not known one Head before it. Thread-safe. `store`
+// and `pool`, whose threads do the blocking, must outlive it; `done` is called in one of them.
+// RESOURCE_EXHAUSTED at once if the pool's queue is full.
+class StorePartSource : public PartSource {
+ public:
+  static constexpr size_t kMaxKnownSizes = 65536;
+
+  StorePartSource(ObjectStore* store, ThreadPool* pool) : store_(*store), pool_(*pool) {}
+
+  void Get(const PartKey& key, const Options& options, Done done) override;
+
+  // What a writer or a lookup knows spares a Head later. Objects never change their size.
+  void NoteObjectSize(std::string_view object_key, uint64_t size);
+
+ private:
+  absl::StatusOr<PartPtr> Fetch(const PartKey& key, const Options& options);
+  absl::StatusOr<uint64_t> ObjectSize(const PartKey& key, const Options& options);
+
+  ObjectStore& store_;
+  ThreadPool& pool_;
+  PartBuffers buffers_;
+  absl::Mutex mutex_;
+  // Two generations: when the young one is full it becomes the old one, which is forgotten.
+  absl::flat_hash_map<std::string, uint64_t> young_sizes_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, uint64_t> old_sizes_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace aetherfs
+
+#endif  // AETHERFS_CACHE_STORE_PART_SOURCE_H_
