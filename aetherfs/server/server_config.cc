@@ -1,0 +1,54 @@
+#include "aetherfs/server/server_config.h"
+
+#include <fmt/format.h>
+
+#include "aetherfs/base/status.h"
+#include "aetherfs/cache/memory_part_cache.h"
+
+namespace aetherfs {
+namespace {
+
+constexpr absl::Duration kMinPollInterval = absl::Milliseconds(10);
+constexpr absl::Duration kMaxPollInterval = absl::Hours(1);
+
+}  // namespace
+
+void AddServerOptions(ServerConfig& config, OptionSet& options) {
+  options.Add("listen", &config.listen, "address for gRPC").ValueName("HOST:PORT");
+  options.Add("http-listen", &config.http_listen, "address for metrics and health; empty: none")
+      .ValueName("HOST:PORT");
+  options
+      .Add("store", &config.store,
+           "file:///DIR, s3://BUCKET[/PREFIX][?endpoint=URL&region=R&path-style=BOOL] or memory:")
+      .ValueName("URL");
+  options.AddSize("cache-memory", &config.cache_memory,
+                  "memory for parts of hot blocks, what is in flight included");
+  options.Add("poll-interval", &config.poll_interval,
+              "how often the journals of followed datasets are read");
+  options.Add("drain-timeout", &config.drain_timeout, "after SIGTERM, what runs may take this long to end");
+  options.Add("max-connection-age", &config.max_connection_age,
+              "connections are closed gracefully at this age, so that clients spread over the servers");
+  options.Add("log-level", &config.log_level, "what is logged")
+      .Choices({"debug", "info", "warning", "error"});
+  options.Add("log-format", &config.log_format, "how it is logged").Choices({"text", "json"});
+}
+
+absl::Status CheckServerConfig(const ServerConfig& config) {
+  if (config.listen.empty()) return absl::InvalidArgumentError("--listen: an address is needed");
+  if (config.cache_memory < MemoryPartCache::kMinBudget) {
+    return absl::InvalidArgumentError(
+        fmt::format("--cache-memory: {} is too little, at least {} are needed",
+                    FormatSize(config.cache_memory), FormatSize(MemoryPartCache::kMinBudget)));
+  }
+  if (config.poll_interval < kMinPollInterval || config.poll_interval > kMaxPollInterval) {
+    return absl::InvalidArgumentError(
+        fmt::format("--poll-interval: {} is not between {} and {}", FormatDuration(config.poll_interval),
+                    FormatDuration(kMinPollInterval), FormatDuration(kMaxPollInterval)));
+  }
+  if (config.max_connection_age < absl::Seconds(1)) {
+    return absl::InvalidArgumentError("--max-connection-age: at least 1s is needed");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace aetherfs
