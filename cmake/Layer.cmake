@@ -12,6 +12,7 @@ function(aetherfs_layer name)
   add_library(aetherfs_${name} STATIC ${sources})
   target_include_directories(aetherfs_${name} PUBLIC ${CMAKE_SOURCE_DIR})
   target_link_libraries(aetherfs_${name} PUBLIC ${ARG_DEPS} PRIVATE aetherfs_warnings)
+  aetherfs_use_pch(aetherfs_${name})
 
   file(GLOB fakes CONFIGURE_DEPENDS testing/*.cc)
   list(FILTER fakes EXCLUDE REGEX "_test\\.cc$")
@@ -20,6 +21,7 @@ function(aetherfs_layer name)
     add_library(aetherfs_${name}_testing STATIC ${fakes})
     target_link_libraries(aetherfs_${name}_testing
       PUBLIC aetherfs_${name} ${ARG_TEST_DEPS} GTest::gmock PRIVATE aetherfs_warnings)
+    aetherfs_use_pch(aetherfs_${name}_testing)
     list(APPEND ARG_TEST_DEPS aetherfs_${name}_testing)
   endif()
 
@@ -28,6 +30,7 @@ function(aetherfs_layer name)
     target_link_libraries(${name}_test PRIVATE
       aetherfs_${name} ${ARG_TEST_DEPS} GTest::gmock GTest::gtest_main aetherfs_warnings
       $<TARGET_NAME_IF_EXISTS:aetherfs_tsan>)
+    aetherfs_use_pch(${name}_test)
     set_target_properties(${name}_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
     add_test(NAME ${name}_test COMMAND ${name}_test)
   endif()

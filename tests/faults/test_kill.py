@@ -1,0 +1,229 @@
+"""kill -9 at any moment, of the command line, the agent and the server.
+
+Each of the three is killed at 200 random moments of publish, pull and switch. What must hold every time:
+no acknowledged publish is lost, no consumer sees a mixture of versions, and what was interrupted resumes
+or is cleaned up. Every file of a version says which version it is (tests/harness/versions.py), and a
+watcher process reads the consumer's tree all the while.
+"""
+
+import json
+import random
+import shutil
+import statistics
+import subprocess
+import time
+
+from tests.harness import versions
+from tests.harness.processes import DONE
+from tests.harness.waiting import wait_until
+from tests.harness.watcher import Watcher
+
+KILLS = 200
+SEED = 20260926
+
+
+class Moments:
+    """Random moments within an operation that takes about as long as its last ones took: a kill that comes
+    too late tests nothing, so the range follows what is measured."""
+
+    def __init__(self, seed: int):
+        self.random = random.Random(seed)
+        self.took = []
+        self.hits = 0
+
+    def measured(self, seconds: float) -> None:
+        self.took.append(seconds)
+
+    def next(self) -> float:
+        return self.random.random() * statistics.median(self.took[-9:]) * 1.05
+
+
+def kill_after(process: subprocess.Popen, delay_s: float) -> bool:
+    """Kills a process that long after now. True if it was still running."""
+    try:
+        process.wait(delay_s)
+        return False
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return True
+
+
+class Publications:
+    """What was published, and what the server may therefore say."""
+
+    def __init__(self, world):
+        self.world = world
+        self.digests = {}  # version -> digest, of acknowledged ones
+        self.next_version = 1
+
+    def write_next(self):
+        number = self.next_version
+        self.next_version += 1
+        return number, versions.write(self.world.path("source"), number)
+
+    def publish(self) -> str:
+        """One that is not disturbed."""
+        number, source = self.write_next()
+        self.digests[number] = self.world.cli.publish("data", source)["digest"]
+        return self.digests[number]
+
+    def check_history(self) -> None:
+        """Every acknowledged publish is in the journal, in order, and every entry is whole."""
+        changes = self.world.client().history("data")
+        seen = [change.publication.snapshot.digest for change in reversed(changes)]
+        assert [change.seq for change in changes] == list(range(len(changes), 0, -1)), "no gap, no repetition"
+        at = 0
+        for number, digest in sorted(self.digests.items()):
+            assert digest in seen[at:], f"version {number}, {digest}, was acknowledged and is lost"
+            at = seen.index(digest, at) + 1
+
+    def check_every_version_can_be_had(self, count: int) -> None:
+        """The newest ones, byte for byte, as nobody would see a block that is missing otherwise."""
+        for number, digest in sorted(self.digests.items())[-count:]:
+            target = self.world.path("check")
+            self.world.cli.pull(f"data@{digest}", target)
+            assert versions.check(target) == number
+
+
+def leftovers(world) -> list:
+    """Files beside the pull's target that a pull may have left."""
+    known = {"source", "target", "check", "store", "home", "report"}
+    return [p.name for p in world.directory.iterdir() if p.name not in known and not p.name.endswith((".log", ".sock", "-root"))]
+
+
+def test_the_command_line_killed_in_publish_and_pull(world):
+    published, cli = Publications(world), world.cli
+    client, target = world.client(), world.path("target")
+    publishing, pulling = Moments(SEED), Moments(SEED + 1)
+    for _ in range(3):
+        started = time.monotonic()
+        published.publish()
+        publishing.measured(time.monotonic() - started)
+        started = time.monotonic()
+        cli.pull("data", target)
+        pulling.measured(time.monotonic() - started)
+
+    killed = shown = 0
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    for i in range(KILLS):
+        before = client.digest("data")
+        if i % 2 == 0:
+            number, source = published.write_next()
+            process = cli.start("publish", "data", source, "-o", "json", **quiet)
+            killed += kill_after(process, publishing.next())
+            output = process.stdout.read()
+            after = client.digest("data")
+            if process.returncode == DONE:
+                published.digests[number] = json.loads(output)["digest"]
+                assert after == published.digests[number]
+            elif output:
+                # It was acknowledged and said so, and was killed on its way out.
+                published.digests[number] = json.loads(output)["digest"]
+                assert after == published.digests[number]
+            elif after != before:
+                # Committed, though nobody was told; then it is whole like any other.
+                published.digests[number] = after
+        else:
+            held = versions.check(target)
+            process = cli.start("pull", "data", target, "-o", "json", **quiet)
+            killed += kill_after(process, pulling.next())
+            process.stdout.close()
+            newest = max(published.digests)
+            now = versions.check(target)
+            assert now in (held, newest), f"{now} is neither {held} nor {newest}"
+            shown += now != held
+        process.stdout.close()
+    assert killed >= KILLS // 2, f"only {killed} of {KILLS} kills hit a running process"
+
+    published.check_history()
+    published.check_every_version_can_be_had(10)
+    published.publish()
+    cli.pull("data", target)
+    assert versions.check(target) == max(published.digests)
+    shutil.rmtree(world.path("check"), ignore_errors=True)
+    assert leftovers(world) == [], "the next pull removed what the killed ones left"
+
+
+def test_the_agent_killed_in_update_and_switch(world):
+    published = Publications(world)
+    first = published.publish()
+    agent = world.new_agent("--subscribe", "data", name="agent").start("/readyz")
+    link = agent.link("data")
+    moments = Moments(SEED + 2)
+    with Watcher(link, world.path("report")) as watcher:
+        world.wait_active(agent, "data", first)
+        for _ in range(3):
+            digest = published.publish()
+            started = time.monotonic()
+            world.wait_active(agent, "data", digest)
+            moments.measured(max(0.01, time.monotonic() - started))
+        # What a kill must hit begins with the publish that makes it; so the clock starts before that.
+        started = time.monotonic()
+        world.wait_active(agent, "data", published.publish())
+        moments.took = [time.monotonic() - started] * 3
+        for _ in range(KILLS):
+            number, source = published.write_next()
+            publish = world.cli.start("publish", "data", source, "-o", "json")
+            time.sleep(moments.next())
+            agent.kill()
+            out, err = publish.communicate(timeout=60)
+            assert publish.returncode == DONE, err
+            published.digests[number] = json.loads(out)["digest"]
+            assert versions.check(link.resolve()) in (number, number - 1, *published.digests)
+            # It is serving what it had as soon as it is up; the next round kills it at another point of its start.
+            agent.start(wait="")
+        newest = max(published.digests)
+        world.wait_active(agent, "data", published.digests[newest], timeout_s=60)
+        report = watcher.finish()
+    assert report["mixture"] is None, report["mixture"]
+    assert report["looks"] > KILLS and report["versions"] == sorted(report["versions"]), "never back to an older one"
+    assert report["versions"][-1] == newest
+    assert versions.check(link.resolve()) == newest
+    # After one undisturbed start nothing is left but what is kept.
+    agent.kill()
+    agent.start("/readyz")
+    world.wait_active(agent, "data", published.digests[newest])
+    wait_until(lambda: len(agent.snapshots("data")) <= 2, lambda: f"two versions are kept: {agent.snapshots('data')}")
+    wait_until(lambda: not agent.staging(), lambda: f"staging is clean: {agent.staging()}")
+    published.check_history()
+
+
+def test_the_server_killed_in_publish_and_switch(world):
+    published, server = Publications(world), world.server
+    first = published.publish()
+    agent = world.new_agent("--subscribe", "data", name="agent").start("/readyz")
+    moments = Moments(SEED + 3)
+    with Watcher(agent.link("data"), world.path("report")) as watcher:
+        world.wait_active(agent, "data", first)
+        for _ in range(3):
+            started = time.monotonic()
+            world.wait_active(agent, "data", published.publish())
+            moments.measured(time.monotonic() - started)
+        acknowledged = 0
+        for i in range(KILLS):
+            number, source = published.write_next()
+            publish = world.cli.start("publish", "data", source, "-o", "json")
+            time.sleep(moments.next())
+            server.kill()
+            server.start(wait="")
+            out, err = publish.communicate(timeout=90)
+            if publish.returncode == DONE:
+                published.digests[number] = json.loads(out)["digest"]
+                acknowledged += 1
+                assert world.client().digest("data") == published.digests[number]
+            else:
+                assert not out, err
+        assert acknowledged >= KILLS * 9 // 10, f"{acknowledged}: publishes go on once the server is back"
+        newest = max(published.digests)
+        world.wait_active(agent, "data", world.client().digest("data"), timeout_s=60)
+        report = watcher.finish()
+    assert report["mixture"] is None, report["mixture"]
+    assert report["versions"][-1] >= newest
+    published.check_history()
+    published.check_every_version_can_be_had(10)
+    # What killed writers left in the store under temporary names is gone after a start.
+    server.terminate()
+    server.start()
+    temporary = [p for p in world.store_directory.rglob("*") if p.is_file() and "tmp" in p.name.lower()]
+    assert len(temporary) < 5, temporary

@@ -1,0 +1,1 @@
+"""Starts the real binaries for tests, and looks at what they did from outside."""
