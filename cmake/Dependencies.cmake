@@ -17,3 +17,24 @@ pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(PUGIXML REQUIRED IMPORTED_TARGET pugixml)
 
 find_program(GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
+
+# With AETHERFS_STATIC_RPC gRPC, protobuf and absl are linked from their archives. A program then starts in a third of
+# the time (some 60 shared libraries less to map and relocate), which is most of what a small publish takes.
+option(AETHERFS_STATIC_RPC "link gRPC, protobuf and absl statically" OFF)
+if(AETHERFS_STATIC_RPC)
+  get_property(imported DIRECTORY PROPERTY IMPORTED_TARGETS)
+  foreach(target IN LISTS imported)
+    foreach(property IMPORTED_LOCATION IMPORTED_LOCATION_NONE IMPORTED_LOCATION_RELEASE)
+      get_target_property(location ${target} ${property})
+      if(location MATCHES "^(.*/lib(grpc|gpr|absl|protobuf|upb|address_sorting)[^/]*)\\.so[.0-9]*$")
+        set_target_properties(${target} PROPERTIES ${property} ${CMAKE_MATCH_1}.a)
+      endif()
+    endforeach()
+  endforeach()
+  # What the archives need and their shared twins know by themselves.
+  get_target_property(grpc_location gRPC::grpc IMPORTED_LOCATION_NONE)
+  cmake_path(GET grpc_location PARENT_PATH archives)
+  file(GLOB absl_archives ${archives}/libabsl_*.a)
+  set_property(TARGET gRPC::grpc APPEND PROPERTY INTERFACE_LINK_LIBRARIES
+    ${absl_archives} ${archives}/libre2.a ${archives}/libcares.a resolv)
+endif()
