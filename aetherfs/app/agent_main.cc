@@ -1,3 +1,7 @@
 #include "aetherfs/agent/agent_app.h"
+#include "aetherfs/app/process_setup.h"
 
-int main(int argc, char** argv) { return aetherfs::RunAgent(argc, argv); }
+int main(int argc, char** argv) {
+  aetherfs::SetUpProcess();
+  return aetherfs::RunAgent(argc, argv);
+}

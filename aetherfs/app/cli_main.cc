@@ -1,11 +1,13 @@
 #include <unistd.h>
 
+#include "aetherfs/app/process_setup.h"
 #include "aetherfs/cli/cli.h"
 #include "aetherfs/cli/interrupt.h"
 #include "aetherfs/cli/system_environment.h"
 #include "aetherfs/os/signals.h"
 
 int main(int argc, char** argv) {
+  aetherfs::SetUpProcess();
   aetherfs::SignalListener signals;
   aetherfs::Interrupt interrupt;
   const auto stop = [&interrupt] { interrupt.Trigger(); };

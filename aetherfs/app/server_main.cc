@@ -1,3 +1,7 @@
+#include "aetherfs/app/process_setup.h"
 #include "aetherfs/server/run_server.h"
 
-int main(int argc, char** argv) { return aetherfs::RunServer(argc, argv); }
+int main(int argc, char** argv) {
+  aetherfs::SetUpProcess();
+  return aetherfs::RunServer(argc, argv);
+}
