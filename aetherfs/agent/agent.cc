@@ -1,7 +1,5 @@
 #include "aetherfs/agent/agent.h"
 
-#include <malloc.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -482,7 +480,6 @@ void Agent::OnSettled(const SubscriptionSpec& spec) {
   const absl::Status removed =
       store_->RemoveExcept(directory, [&](const std::string& name) { return MustStay(directory, name); });
   if (!removed.ok()) LogWarning("could not remove old versions", {{"dataset", spec.dataset.str()}, {"error", removed}});
-  ::malloc_trim(0);  // an update's memory goes back to the system: a sidecar is idle most of the time
 }
 
 bool Agent::MustStay(const std::string& dataset_directory, const std::string& name) const {

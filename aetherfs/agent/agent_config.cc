@@ -1,6 +1,7 @@
 #include "aetherfs/agent/agent_config.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "aetherfs/agent/agent.h"
 #include "aetherfs/agent/subscription_spec.h"
@@ -87,6 +88,7 @@ absl::StatusOr<AgentCommandLine> ParseAgentConfig(const std::vector<std::string>
   if (config.servers.empty()) return absl::InvalidArgumentError("--server: at least one server is needed");
   if (config.listen.empty()) return absl::InvalidArgumentError("--listen: at least one address is needed");
   if (config.root.empty()) return absl::InvalidArgumentError("--root: a directory is needed");
+  config.root = std::filesystem::absolute(config.root).lexically_normal().string();
   return line;
 }
 

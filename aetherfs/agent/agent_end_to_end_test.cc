@@ -53,7 +53,7 @@ class AgentEndToEndTest : public ::testing::Test {
     ASSERT_TRUE(MakeDirectories(directory).ok());
     for (const auto& [path, file] : tree) {
       const std::string at = JoinPath(directory, path);
-      if (!ParentPath(path).empty()) ASSERT_TRUE(MakeDirectories(ParentPath(at)).ok());
+      ASSERT_TRUE(MakeDirectories(ParentPath(at)).ok());
       if (file.type == EntryType::kDirectory) {
         ASSERT_TRUE(MakeDirectories(at).ok());
       } else if (file.type == EntryType::kSymlink) {

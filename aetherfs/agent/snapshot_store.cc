@@ -25,6 +25,15 @@ std::vector<std::string> ListOrNothing(const std::string& path) {
   return names.ok() ? *std::move(names) : std::vector<std::string>();
 }
 
+absl::Status RemoveUnfinishedManifests(const std::string& manifests) {
+  for (const std::string& dataset : ListOrNothing(manifests)) {
+    for (const std::string& name : ListOrNothing(JoinPath(manifests, dataset))) {
+      if (!Digest::ParseHex(name).ok()) RETURN_IF_ERROR(RemoveFile(JoinPath(JoinPath(manifests, dataset), name)));
+    }
+  }
+  return absl::OkStatus();
+}
+
 std::string RandomName() {
   return fmt::format("{:016x}", Random::System()->Next());
 }
@@ -50,6 +59,7 @@ absl::StatusOr<std::unique_ptr<SnapshotStore>> SnapshotStore::Open(const std::st
   }
   RETURN_IF_ERROR(RemoveTree(JoinPath(own, "trash")));
   RETURN_IF_ERROR(MakeDirectories(JoinPath(own, "trash")));
+  RETURN_IF_ERROR(RemoveUnfinishedManifests(JoinPath(own, "manifests")));
   return std::unique_ptr<SnapshotStore>(new SnapshotStore(root, *std::move(lock)));
 }
 
@@ -249,7 +259,8 @@ absl::Status SnapshotStore::RemoveExcept(const std::string& dataset_directory,
   const std::string manifests = JoinPath(OwnPath("manifests"), dataset_directory);
   for (const std::string& name : ListOrNothing(manifests)) {
     const absl::StatusOr<Digest> digest = Digest::ParseHex(name);
-    if (!digest.ok() || !digests.contains(*digest)) RETURN_IF_ERROR(RemoveFile(JoinPath(manifests, name)));
+    // Any other name is one that is being written.
+    if (digest.ok() && !digests.contains(*digest)) RETURN_IF_ERROR(RemoveFile(JoinPath(manifests, name)));
   }
   if (!trashed) return absl::OkStatus();
   for (const std::string& name : ListOrNothing(OwnPath("trash"))) {

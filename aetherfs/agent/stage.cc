@@ -73,7 +73,7 @@ class Stager {
 
   absl::StatusOr<MaterializeResult> Run() {
     absl::Status status = RunSteps();
-    if (absl::IsResourceExhausted(status)) status = ExplainFullDisk(status);
+    if (absl::IsResourceExhausted(status) && fits_) status = ExplainFullDisk(status);
     if (!status.ok()) return Annotate(status, fmt::format("stage a snapshot of {} in {}", dataset_.str(), directory_));
     return result_;
   }
@@ -141,6 +141,7 @@ class Stager {
   std::string work_name_;
   UniqueFd work_;
   bool has_work_ = false;     // the work directory is there
+  bool fits_ = false;         // the plan, on the disk
   std::vector<bool> complete_;  // by entry; empty: none
   MaterializePlan plan_;
   std::vector<uint32_t> to_fill_;  // files, ascending
@@ -290,6 +291,7 @@ absl::Status Stager::RecheckComplete() {
 
 absl::Status Stager::CheckSpace() {
   uint64_t needed = plan_.new_disk_bytes;
+  fits_ = true;
   if (needed == 0) return absl::OkStatus();
   if (has_work_) {  // parts have their room already
     ASSIGN_OR_RETURN(const std::vector<std::string> parts, ListOpenDirectory(work_.get(), directory_));
@@ -300,15 +302,16 @@ absl::Status Stager::CheckSpace() {
     }
   }
   ASSIGN_OR_RETURN(const uint64_t free, FreeSpace(directory_));
-  if (needed <= free) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      fmt::format("it needs {} of disk space more, {} are free", FormatSize(needed), FormatSize(free)));
+  fits_ = needed <= free;
+  if (fits_) return absl::OkStatus();
+  return absl::ResourceExhaustedError(fmt::format("{} of disk space are needed and {} are free: make room",
+                                                  FormatSize(needed), FormatSize(free)));
 }
 
 absl::Status Stager::ExplainFullDisk(const absl::Status& status) const {
   const absl::StatusOr<uint64_t> free = FreeSpace(directory_);
   return absl::ResourceExhaustedError(
-      fmt::format("{}; {} are needed for what is new and {} are free now: make room, what is staged is kept",
+      fmt::format("{}; of {} for what is new some is staged, and {} are free now: make room",
                   Message(status), FormatSize(plan_.new_disk_bytes), free.ok() ? FormatSize(*free) : "?"));
 }
 

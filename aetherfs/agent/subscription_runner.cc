@@ -1,5 +1,7 @@
 #include "aetherfs/agent/subscription_runner.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -170,7 +172,7 @@ void SubscriptionRunner::OnTrouble(const absl::Status& status) {
     absl::MutexLock lock(&mutex_);
     trouble_ = Describe(status);
   }
-  LogWarning("lost the servers", {{"subscription", reference_}, {"error", status}});
+  if (!absl::IsCancelled(status)) LogWarning("lost the servers", {{"subscription", reference_}, {"error", status}});
   context_.changed(reference_);
 }
 
@@ -199,6 +201,7 @@ void SubscriptionRunner::RunUpdates() {
     }
     Finished(*target, Update(*target));
   }
+  ::malloc_trim(0);  // an update's memory goes back to the system: a sidecar is idle most of the time
   context_.changed(reference_);
 }
 

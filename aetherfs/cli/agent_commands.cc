@@ -129,7 +129,7 @@ class SubscribeCommand : public CliCommand {
     });
     if (absl::IsDeadlineExceeded(status)) {
       return absl::DeadlineExceededError(fmt::format("not current after {}{}{}; the agent goes on trying",
-                                                     FormatDuration(timeout_),
+                                                     FormatElapsed(timeout_),
                                                      last_error.empty() ? "" : ": ", last_error));
     }
     if (!status.ok()) return status;

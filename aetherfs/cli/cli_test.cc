@@ -60,7 +60,7 @@ TEST(CliTest, WrongUsageNamesWhatIsWrongAndExitsWith2) {
       {{"publish", "a/b", ".", "--async"}, "--agent ADDRESS"},
       {{"pull", "a/b"}, "DIR"},
       {{"tags", "a/b:latest"}, "a dataset is wanted; write a/b"},
-      {{"log", "a/b", "-n", "0"}, "-n"},
+      {{"log", "a/b", "-n", "0"}, "--limit"},
       {{"ls", "-o", "yaml"}, "json"},
       {{"ls", "--patience", "soon"}, "--patience"},
       {{"ls", "--server", ""}, "HOST:PORT"},

@@ -35,7 +35,7 @@ void CliContext::Note(std::string_view message) {
 void CliContext::NoteFreshness(const dataset::v1::Freshness& freshness) {
   if (!freshness.stale()) return;
   Note(fmt::format("note: the server cannot reach its store; this is what it knew {} ago",
-                   FormatDuration(absl::Milliseconds(freshness.age_millis()))));
+                   FormatElapsed(absl::Milliseconds(freshness.age_millis()))));
 }
 
 absl::Status CliContext::Flush() {

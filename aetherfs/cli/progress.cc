@@ -49,10 +49,10 @@ std::string RenderProgress(const ProgressSample& sample, double bytes_per_second
     figures += fmt::format("  {}/s", FormatSize(static_cast<uint64_t>(bytes_per_second)));
     if (sample.total > done) {
       const double left = static_cast<double>(sample.total - done) / bytes_per_second;
-      figures += fmt::format("  {} left", FormatDuration(absl::Seconds(std::max(1.0, left))));
+      figures += fmt::format("  {} left", FormatElapsed(absl::Seconds(std::max(1.0, left))));
     }
   } else {
-    figures += fmt::format("  {}", FormatDuration(elapsed));
+    figures += fmt::format("  {}", FormatElapsed(elapsed));
   }
   std::string line = sample.label;
   const size_t taken = DisplayWidth(line) + 2 + DisplayWidth(figures);

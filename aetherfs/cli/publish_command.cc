@@ -48,7 +48,8 @@ class PublishCommand : public CliCommand {
   absl::Status CheckOptions(const CliContext& context) {
     if (reference_.digest) {
       return absl::InvalidArgumentError(
-          "a digest says which version is meant, but this makes a new one; leave it out");
+          fmt::format("'{}' names a version that is there, but this makes a new one; leave the digest out",
+                      Printable(reference_text_)));
     }
     if (!reference_.tag.empty()) tags_.insert(tags_.begin(), reference_.tag);
     if (tags_.empty()) tags_.emplace_back(kDefaultTag);
@@ -180,7 +181,7 @@ class PublishCommand : public CliCommand {
     }
     const std::string what =
         fmt::format("{}, {}", CountOf(result.files(), "file"), FormatSize(result.bytes()));
-    const std::string time = FormatDuration(absl::Seconds(result.seconds()));
+    const std::string time = FormatElapsed(absl::Seconds(result.seconds()));
     if (result.unchanged()) {
       context.Note(fmt::format("unchanged: {}; nothing to publish ({})", what, time));
       return;

@@ -73,17 +73,18 @@ class PullCommand : public CliCommand {
       return;
     }
     Reference exact = options.reference;
+    if (!exact.digest) exact.tag = exact.TagOrDefault();
     exact.digest = result.digest;
     context.out() << exact.ToString() << '\n';
     const std::string what = fmt::format("{}, {}", CountOf(result.files, "file"), FormatSize(result.bytes));
     if (result.unchanged) {
       context.Note(fmt::format("unchanged: {} is that version already ({}, {})",
-                               TerminalText(options.directory), what, FormatDuration(elapsed)));
+                               TerminalText(options.directory), what, FormatElapsed(elapsed)));
       return;
     }
     context.Note(fmt::format("pulled {} into {}: {} received, {} reused ({})", what,
                              TerminalText(options.directory), FormatSize(stats.downloaded_bytes.load()),
-                             FormatSize(result.reused_bytes), FormatDuration(elapsed)));
+                             FormatSize(result.reused_bytes), FormatElapsed(elapsed)));
   }
 
   std::string reference_;

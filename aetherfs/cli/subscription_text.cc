@@ -29,7 +29,7 @@ Json TextJson(const std::string& text) { return text.empty() ? Json(nullptr) : J
 // "3.2s", or "-".
 std::string Age(int64_t unix_micros, absl::Time now) {
   if (unix_micros == 0) return "-";
-  return FormatDuration(std::max(absl::ZeroDuration(), now - absl::FromUnixMicros(unix_micros)));
+  return FormatElapsed(std::max(absl::ZeroDuration(), now - absl::FromUnixMicros(unix_micros)));
 }
 
 }  // namespace

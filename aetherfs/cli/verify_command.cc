@@ -198,8 +198,7 @@ class VerifyCommand : public CliCommand {
                                              differences.size() == 1 ? "is" : "are", digest.ToString()));
     }
     context.Note(fmt::format("{}, {}: every byte is as in {} ({})", CountOf(manifest.FileCount(), "file"),
-                             FormatSize(manifest.TotalBytes()), digest.ToString(),
-                             FormatDuration(elapsed)));
+                             FormatSize(manifest.TotalBytes()), digest.ToString(), FormatElapsed(elapsed)));
     return absl::OkStatus();
   }
 

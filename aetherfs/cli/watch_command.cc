@@ -55,18 +55,19 @@ class UpdateQueue {
 class WatchCommand : public CliCommand {
  public:
   std::string_view name() const override { return "watch"; }
-  std::string_view summary() const override { return "print one line per new version, until stopped"; }
+  std::string_view summary() const override {
+    return "print one line per version: what stands, then each new one, until stopped";
+  }
   std::string_view examples() const override {
     return "  aetherfs watch maxmind/city maxmind/asn:stable\n"
-           "  aetherfs watch maxmind/city --current --count 1   # what stands, at once or when there is "
-           "something\n"
+           "  aetherfs watch maxmind/city --new --count 1   # waits for the next one\n"
            "  aetherfs watch maxmind/city -o json | while read -r line; do …; done\n";
   }
   void Declare(OptionSet& options) override {
     options.AddPositional("REF", &references_, "a tag to watch");
     options.AddInt("count", &count_, {0, 1'000'000'000}, "stop after so many lines; 0: never")
         .ValueName("N");
-    options.Add("current", &current_, "begin with a line for what stands now");
+    options.Add("new", &only_new_, "no line for what stands already");
   }
 
   absl::Status Run(CliContext& context) override {
@@ -136,7 +137,7 @@ class WatchCommand : public CliCommand {
       context.Note(reference + (first ? ": does not exist yet; waiting" : ": deleted; waiting"));
       return false;
     }
-    if (first && !current_) {
+    if (first && only_new_) {
       context.Note(
           fmt::format("{}: {} stands; waiting for a newer one", reference, update.digest->ToString()));
       return false;
@@ -155,7 +156,7 @@ class WatchCommand : public CliCommand {
 
   std::vector<std::string> references_;
   uint64_t count_ = 0;
-  bool current_ = false;
+  bool only_new_ = false;
   std::vector<Watched> watched_;
 };
 

@@ -33,13 +33,13 @@ void WaitForStreams(CliRunner& cli, size_t streams) {
   while (cli.server().open_streams() < streams) std::this_thread::yield();
 }
 
-TEST(WatchCommandTest, CurrentVersionIsALineIfAskedFor) {
+TEST(WatchCommandTest, FirstLineIsWhatStands) {
   CliRunner cli;
   cli.Write("d/f", "x");
   const std::string digest = cli.Publish("a/b", "d");
-  EXPECT_EQ(cli.Run({"watch", "a/b", "--current", "--count", "1"}).out,
+  EXPECT_EQ(cli.Run({"watch", "a/b", "--count", "1"}).out,
             "2027-01-15T08:00:00.000Z a/b:latest " + digest + "\n");
-  EXPECT_EQ(cli.Run({"watch", "a/b", "--current", "--count", "1", "-o", "json"}).out,
+  EXPECT_EQ(cli.Run({"watch", "a/b", "--count", "1", "-o", "json"}).out,
             "{\"time\":\"2027-01-15T08:00:00.000Z\",\"reference\":\"a/b:latest\",\"digest\":\"" + digest +
                 "\",\"seq\":1}\n");
 }
@@ -51,7 +51,7 @@ TEST(WatchCommandTest, EachNewVersionIsOneLine) {
   cli.Write("d/f", "two!");
   const std::string second = cli.Publish("a/other", "d");
   cli.Publish("a/b:elsewhere", "d");
-  Watching watching(cli, {"watch", "a/b", "a/new:v1", "--count", "3"});
+  Watching watching(cli, {"watch", "a/b", "a/new:v1", "--new", "--count", "3"});
   WaitForStreams(cli, 2);
   cli.server().SetTag("a/b", "latest", *Digest::Parse(second));
   cli.server().SetTag("a/b", "latest", *Digest::Parse(second));  // no new version
@@ -82,7 +82,7 @@ TEST(WatchCommandTest, TroubleIsToldOnceAndTheWatchGoesOn) {
   cli.Write("d/f", "x");
   cli.Publish("a/b", "d");
   cli.server().FailNext(FakeServerClient::Method::kSubscribe, absl::UnavailableError("no server"));
-  const CliRunner::Result result = cli.Run({"watch", "a/b", "--current", "--count", "1"});
+  const CliRunner::Result result = cli.Run({"watch", "a/b", "--count", "1"});
   EXPECT_EQ(result.status, 0);
   EXPECT_THAT(result.err, HasSubstr("a/b:latest: no server; trying again\n"));
   EXPECT_THAT(result.err, HasSubstr("a/b:latest: connected again\n"));

@@ -99,7 +99,9 @@ void BlockUploader::HashGroup(std::vector<Block> group) {
   absl::MutexLock lock(&mutex_);
   for (size_t i = 0; i < group.size(); ++i) {
     if ((*exist)[i]) {
-      uploaded_.push_back({.index = group[i].index, .digest = group[i].digest, .size = group[i].bytes.size(),
+      uploaded_.push_back({.index = group[i].index,
+                           .digest = group[i].digest,
+                           .size = group[i].bytes.size(),
                            .sent = false});
       --in_flight_;
     } else {

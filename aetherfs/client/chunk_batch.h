@@ -13,15 +13,17 @@
 
 namespace aetherfs {
 
-// What one pass through the publisher's stages handles: enough chunks to hash on all lanes, and several frames.
+// What one pass through the publisher's stages handles: enough chunks to hash on all lanes, and several
+// frames.
 inline constexpr size_t kBatchSize = 2 * 1024 * 1024;
 // Files up to this size are read whole by the thread that handles their batch, several in one batch.
 inline constexpr uint64_t kSmallFileSize = 512 * 1024;
 inline constexpr size_t kMaxFilesPerBatch = 1024;
 
-// Chunks of consecutive files, with their bytes. Handed from stage to stage; its buffer is used again and again,
-// since fresh memory costs page faults. What a batch holds depends on the files alone, never on timing, and a
-// frame never spans two batches: so the blocks of a publish that is tried again have the same names.
+// Chunks of consecutive files, with their bytes. Handed from stage to stage; its buffer is used again and
+// again, since fresh memory costs page faults. What a batch holds depends on the files alone, never on
+// timing, and a frame never spans two batches: so the blocks of a publish that is tried again have the same
+// names.
 struct ChunkBatch {
   struct Chunk {
     uint32_t file = 0;    // index into the scan's entries
@@ -53,9 +55,9 @@ struct ChunkBatch {
   uint64_t number = 0;  // consecutive
   const std::unique_ptr<char[]> buffer;
   size_t used = 0;
-  size_t planned = 0;            // `used`, and what `files` will need
-  std::vector<Chunk> chunks;     // of large files, read already; then of `files`
-  std::vector<uint32_t> files;   // small ones still to be read, in order
+  size_t planned = 0;           // `used`, and what `files` will need
+  std::vector<Chunk> chunks;    // of large files, read already; then of `files`
+  std::vector<uint32_t> files;  // small ones still to be read, in order
   std::vector<Frame> frames;
 };
 

@@ -14,14 +14,14 @@
 namespace aetherfs {
 
 // The chunks that a snapshot in the making may refer to, each with the place where it lies: those of the
-// dataset's current snapshots, under the places that these give, and the new ones. A chunk, frame or block has
-// an index by which it is known; no digest occurs twice.
+// dataset's current snapshots, under the places that these give, and the new ones. A chunk, frame or block
+// has an index by which it is known; no digest occurs twice.
 //
 // A value; pure. Not thread-safe.
 class ChunkTable {
  public:
-  // Adds the chunks of an existing snapshot, but not what lies in the `excluded` blocks. Those that are there
-  // already keep their place, so the snapshot that is added first is preferred.
+  // Adds the chunks of an existing snapshot, but not what lies in the `excluded` blocks. Those that are
+  // there already keep their place, so the snapshot that is added first is preferred.
   void AddSnapshot(const Manifest& manifest, const absl::flat_hash_set<Digest>& excluded);
 
   std::optional<uint32_t> Find(const Digest& chunk) const;
@@ -38,8 +38,8 @@ class ChunkTable {
   // Blocks of existing snapshots that chunks of this table lie in.
   std::vector<Digest> SnapshotBlocks() const;
 
-  // Moves blocks, frames and chunks into `manifest`, whose entries' chunk_refs are this table's indices; the
-  // table is empty then.
+  // Moves blocks, frames and chunks into `manifest`, whose entries' chunk_refs are this table's indices;
+  // the table is empty then.
   void MoveInto(Manifest* manifest);
 
  private:
@@ -48,7 +48,8 @@ class ChunkTable {
   std::vector<Manifest::Chunk> chunks_;
   absl::flat_hash_map<Digest, uint32_t> chunk_index_;
   absl::flat_hash_map<Digest, uint32_t> block_index_;  // of existing snapshots' blocks
-  absl::flat_hash_map<std::pair<uint32_t, uint64_t>, uint32_t> frame_index_;  // by block and offset, of theirs
+  absl::flat_hash_map<std::pair<uint32_t, uint64_t>, uint32_t>
+      frame_index_;  // by block and offset, of theirs
 };
 
 }  // namespace aetherfs

@@ -1,6 +1,7 @@
 #include "aetherfs/client/endpoint_health.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace aetherfs {
 
@@ -15,19 +16,14 @@ std::vector<size_t> EndpointHealth::Order(Policy policy) {
   absl::MutexLock lock(&mutex_);
   const size_t count = endpoints_.size();
   const size_t first = policy == Policy::kSticky ? preferred_ : next_++ % count;
+  // By when they are free again, those that are by their turn.
+  std::vector<std::pair<absl::Time, size_t>> turns;
+  for (size_t i = 0; i < count; ++i) {
+    turns.emplace_back(std::max(now, endpoints_[(first + i) % count].avoid_until), i);
+  }
+  std::sort(turns.begin(), turns.end());
   std::vector<size_t> order;
-  for (size_t i = 0; i < count; ++i) order.push_back((first + i) % count);
-  const auto avoided = [&](size_t endpoint) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return endpoints_[endpoint].avoid_until > now;
-  };
-  const auto failing = std::stable_partition(order.begin(), order.end(), [&](size_t endpoint) {
-    mutex_.AssertHeld();
-    return !avoided(endpoint);
-  });
-  std::stable_sort(failing, order.end(), [&](size_t a, size_t b) {
-    mutex_.AssertHeld();
-    return endpoints_[a].avoid_until < endpoints_[b].avoid_until;
-  });
+  for (const auto& [free, turn] : turns) order.push_back((first + turn) % count);
   return order;
 }
 

@@ -19,8 +19,8 @@ class EndpointHealth {
   static constexpr absl::Duration kFirstAvoidance = absl::Milliseconds(500);
   static constexpr absl::Duration kLongestAvoidance = absl::Seconds(10);
 
-  // `count` > 0. `clock` and `random` must outlive it. Which server comes first is left to chance, so that many
-  // clients with the same list spread over the servers.
+  // `count` > 0. `clock` and `random` must outlive it. Which server comes first is left to chance, so that
+  // many clients with the same list spread over the servers.
   EndpointHealth(size_t count, Clock* clock, Random* random);
 
   enum class Policy {

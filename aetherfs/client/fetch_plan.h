@@ -17,8 +17,8 @@ inline constexpr uint64_t kRequestSize = 4 * 1024 * 1024;
 // Ranges of one request at most.
 inline constexpr size_t kMaxRangesPerRequest = 256;
 
-// The ranges of a block that hold `frames` (indices into the manifest's, ascending, all of one block), those
-// up to kMaxGap apart joined. Pure.
+// The ranges of a block that hold `frames` (indices into the manifest's, ascending, all of one block),
+// those up to kMaxGap apart joined. Pure.
 std::vector<ByteRange> RangesOfFrames(const Manifest& manifest, std::span<const uint32_t> frames);
 
 }  // namespace aetherfs

@@ -18,10 +18,14 @@ Manifest MakeManifest(uint32_t blocks, uint32_t frames_per_block, uint32_t store
     manifest.blocks.push_back({.digest = {}, .size = uint64_t{frames_per_block} * stored + 100});
     for (uint32_t f = 0; f < frames_per_block; ++f) {
       const auto frame = static_cast<uint32_t>(manifest.frames.size());
-      manifest.frames.push_back({.block = b, .offset = 50 + uint64_t{f} * stored, .stored_size = stored,
-                                 .raw_size = stored, .codec = FrameCodec::kRaw});
+      manifest.frames.push_back({.block = b,
+                                 .offset = 50 + uint64_t{f} * stored,
+                                 .stored_size = stored,
+                                 .raw_size = stored,
+                                 .codec = FrameCodec::kRaw});
       manifest.chunks.push_back({.digest = {}, .size = stored / 2, .frame = frame, .offset = 0});
-      manifest.chunks.push_back({.digest = {}, .size = stored - stored / 2, .frame = frame, .offset = stored / 2});
+      manifest.chunks.push_back(
+          {.digest = {}, .size = stored - stored / 2, .frame = frame, .offset = stored / 2});
     }
   }
   return manifest;

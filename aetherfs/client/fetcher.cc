@@ -39,8 +39,8 @@ class FetchRun {
         plan_(PlanFetch(manifest, wanted)) {}
 
   absl::Status Run(int parallelism) {
-    const size_t workers = std::min<size_t>(static_cast<size_t>(std::clamp(parallelism, 1, kMaxParallelism)),
-                                            plan_.requests.size());
+    const size_t workers = std::min<size_t>(
+        static_cast<size_t>(std::clamp(parallelism, 1, kMaxParallelism)), plan_.requests.size());
     std::vector<std::thread> threads;
     for (size_t i = 1; i < workers; ++i) threads.emplace_back([this] { Work(); });
     Work();
@@ -65,7 +65,8 @@ class FetchRun {
   }
 
   absl::Status FetchRequest(const FetchPlan::Request& request, FrameReceiver& receiver) {
-    std::span<const uint32_t> frames = std::span(plan_.frames).subspan(request.first_frame, request.frame_count);
+    std::span<const uint32_t> frames =
+        std::span(plan_.frames).subspan(request.first_frame, request.frame_count);
     const auto in_frame_order = [this](uint32_t chunk, uint32_t frame) {
       return manifest_.chunks[chunk].frame < frame;
     };
@@ -89,15 +90,17 @@ class FetchRun {
       wanted = missing;
       frames = missing_frames;
     }
-    return absl::DataLossError(fmt::format(
-        "block {} of dataset {} is corrupt: chunk {} at offset {} of the block does not have its SHA-256, also "
-        "around the caches; publish the dataset's content again to repair it",
-        manifest_.blocks[request.block].digest.ToString(), dataset_.str(),
-        manifest_.chunks[missing.front()].digest.ToString(), manifest_.frames[missing_frames.front()].offset));
+    return absl::DataLossError(
+        fmt::format("block {} of dataset {} is corrupt: chunk {} at offset {} of the block does not have "
+                    "its SHA-256, also "
+                    "around the caches; publish the dataset's content again to repair it",
+                    manifest_.blocks[request.block].digest.ToString(), dataset_.str(),
+                    manifest_.chunks[missing.front()].digest.ToString(),
+                    manifest_.frames[missing_frames.front()].offset));
   }
 
-  // One download. OK also if bytes were bad or a server says of itself that they are (DATA_LOSS): the receiver
-  // knows which chunks are missing then. An error of the sink's, whatever its code, is returned.
+  // One download. OK also if bytes were bad or a server says of itself that they are (DATA_LOSS): the
+  // receiver knows which chunks are missing then. An error of the sink's, whatever its code, is returned.
   absl::Status Transfer(uint32_t block, std::span<const uint32_t> frames, std::span<const uint32_t> wanted,
                         bool bypass_cache, FrameReceiver& receiver) {
     block::v1::DownloadRequest request;
@@ -190,8 +193,8 @@ absl::StatusOr<std::string> Fetcher::FetchManifest(const DatasetName& dataset, c
     if (!absl::IsDataLoss(status)) break;
     ++stats->integrity_failures;
   }
-  return Annotate(status, fmt::format("could not fetch manifest {} of dataset {}", digest.ToString(),
-                                      dataset.str()));
+  return Annotate(
+      status, fmt::format("could not fetch manifest {} of dataset {}", digest.ToString(), dataset.str()));
 }
 
 absl::Status Fetcher::FetchChunks(const DatasetName& dataset, const Manifest& manifest,

@@ -52,7 +52,8 @@ class FetcherTest : public ::testing::Test {
             dataset_, manifest_, wanted,
             [this](uint32_t chunk, std::string_view bytes) {
               absl::MutexLock lock(&mutex_);
-              return got_.emplace(chunk, bytes).second ? absl::OkStatus() : absl::InternalError("came twice");
+              return got_.emplace(chunk, bytes).second ? absl::OkStatus()
+                                                       : absl::InternalError("came twice");
             },
             &stats_);
   }
@@ -115,7 +116,8 @@ TEST_F(FetcherTest, BadBytesAreFetchedAgainAroundTheCaches) {
   EXPECT_GE(stats_.integrity_failures, manifest_.blocks.size());
   EXPECT_EQ(client_.bypassing_downloads(), static_cast<int>(manifest_.blocks.size()));
   // Only the frame that was bad came again.
-  EXPECT_LE(stats_.downloaded_bytes, PlanFetch(manifest_, all_).bytes + manifest_.blocks.size() * kMaxFrameSize);
+  EXPECT_LE(stats_.downloaded_bytes,
+            PlanFetch(manifest_, all_).bytes + manifest_.blocks.size() * kMaxFrameSize);
 }
 
 TEST_F(FetcherTest, BadBytesOnceAroundTheCachesTooAreFetchedAgain) {
@@ -190,8 +192,8 @@ TEST_F(FetcherTest, CorruptManifestIsFetchedAroundTheCaches) {
 }
 
 TEST_F(FetcherTest, MissingManifestIsNotFound) {
-  EXPECT_TRUE(absl::IsNotFound(
-      Fetcher(&client_).FetchManifest(dataset_, Sha256::Of("another"), &stats_).status()));
+  EXPECT_TRUE(
+      absl::IsNotFound(Fetcher(&client_).FetchManifest(dataset_, Sha256::Of("another"), &stats_).status()));
 }
 
 }  // namespace

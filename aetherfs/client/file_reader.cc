@@ -65,8 +65,9 @@ absl::StatusOr<ReadOutcome> FileReader::Close() {
   const absl::Status status = StatOpenFile(fd_.get(), entry_->path, &now);
   fd_.reset();
   RETURN_IF_ERROR(status);
-  return offset_ == entry_->size && now.SameStat(*entry_) && now.mode == entry_->mode ? ReadOutcome::kRead
-                                                                                       : ReadOutcome::kChanged;
+  return offset_ == entry_->size && now.SameStat(*entry_) && now.mode == entry_->mode
+             ? ReadOutcome::kRead
+             : ReadOutcome::kChanged;
 }
 
 absl::StatusOr<ReadOutcome> ReadSmallFile(FileReader& reader, uint32_t index, ScannedEntry* entry,
@@ -88,7 +89,8 @@ absl::StatusOr<ReadOutcome> ReadSmallFile(FileReader& reader, uint32_t index, Sc
 }
 
 absl::StatusOr<ReadOutcome> ReadLargeFile(FileReader& reader, uint32_t index, ScannedEntry* entry,
-                                          ChunkBatch** batch, absl::FunctionRef<ChunkBatch*(ChunkBatch*)> next) {
+                                          ChunkBatch** batch,
+                                          absl::FunctionRef<ChunkBatch*(ChunkBatch*)> next) {
   ASSIGN_OR_RETURN(const ReadOutcome opened, reader.Open(entry));
   if (opened == ReadOutcome::kChanged) return opened;
   Chunker chunker;

@@ -19,9 +19,9 @@ enum class ReadOutcome { kRead, kChanged };
 // Called with a file's path after it was read and before it is looked at again; for tests.
 using ReadHook = std::function<void(const std::string& path)>;
 
-// Reads one scanned file and tells whether it stayed the same meanwhile. Its entry is brought up to date with
-// what the file was when it was opened. Not thread-safe. kChanged stands for everything that reading again may
-// mend: the file changed, vanished, or is something else now.
+// Reads one scanned file and tells whether it stayed the same meanwhile. Its entry is brought up to date
+// with what the file was when it was opened. Not thread-safe. kChanged stands for everything that reading
+// again may mend: the file changed, vanished, or is something else now.
 class FileReader {
  public:
   FileReader(const Scan* scan, const ReadHook* hook) : scan_(scan), hook_(hook) {}
@@ -46,10 +46,11 @@ class FileReader {
 absl::StatusOr<ReadOutcome> ReadSmallFile(FileReader& reader, uint32_t index, ScannedEntry* entry,
                                           size_t room, ChunkBatch& batch);
 
-// Reads one large file into `batch` and the batches that `next` gives when one is full: it takes over the full
-// one and returns an empty one, or null if all is to end (kChanged is returned then).
+// Reads one large file into `batch` and the batches that `next` gives when one is full: it takes over the
+// full one and returns an empty one, or null if all is to end (kChanged is returned then).
 absl::StatusOr<ReadOutcome> ReadLargeFile(FileReader& reader, uint32_t index, ScannedEntry* entry,
-                                          ChunkBatch** batch, absl::FunctionRef<ChunkBatch*(ChunkBatch*)> next);
+                                          ChunkBatch** batch,
+                                          absl::FunctionRef<ChunkBatch*(ChunkBatch*)> next);
 
 }  // namespace aetherfs
 

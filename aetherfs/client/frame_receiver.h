@@ -15,11 +15,11 @@
 
 namespace aetherfs {
 
-// Turns the bytes of a download into verified chunks: cuts frames, decodes them, hashes the wanted chunks of
-// several frames side by side, and hands on those that are what the manifest says.
+// Turns the bytes of a download into verified chunks: cuts frames, decodes them, hashes the wanted chunks
+// of several frames side by side, and hands on those that are what the manifest says.
 //
-// Holds a batch of frames, up to 2.25 MiB as stored and as much decoded, allocated once and used for any number
-// of downloads. Not thread-safe: one per worker.
+// Holds a batch of frames, up to 2.25 MiB as stored and as much decoded, allocated once and used for any
+// number of downloads. Not thread-safe: one per worker.
 class FrameReceiver {
  public:
   // Frames are verified as soon as this much is there: about two chunks for every lane of Sha256Many.
@@ -29,16 +29,17 @@ class FrameReceiver {
 
   FrameReceiver();
 
-  // Begins a download that brings `frames` of one block, in the ranges of RangesOfFrames(), of which `wanted`
-  // chunks (ascending, each in one of the frames) are to be delivered. Both live until the end of it.
+  // Begins a download that brings `frames` of one block, in the ranges of RangesOfFrames(), of which
+  // `wanted` chunks (ascending, each in one of the frames) are to be delivered. Both live until the end of
+  // it.
   void Begin(const Manifest& manifest, std::span<const uint32_t> frames, std::span<const uint32_t> wanted);
   // Takes the next bytes. Returns an error of `deliver`, or DATA_LOSS for bytes that were not asked for.
   absl::Status Receive(std::string_view piece, Deliver deliver);
   // The download is over: verifies what is still there. DATA_LOSS if bytes are missing.
   absl::Status End(Deliver deliver);
 
-  // Wanted chunks that did not arrive or were not what they must be, ascending; complete after End(), also if
-  // that failed with DATA_LOSS.
+  // Wanted chunks that did not arrive or were not what they must be, ascending; complete after End(), also
+  // if that failed with DATA_LOSS.
   std::vector<uint32_t> TakeMissing();
   // Chunks, or whole frames, that arrived and were wrong.
   uint64_t bad() const { return bad_; }

@@ -25,7 +25,8 @@ constexpr char kDownloadMethod[] = "/aetherfs.block.v1.BlockAPI/Download";
 // A server that does not even accept a connection within this is away.
 constexpr int kConnectTimeoutMillis = 3000;
 
-// Whether another server, or the same one later, may do better. CANCELLED is not ours here: the server gave up.
+// Whether another server, or the same one later, may do better. CANCELLED is not ours here: the server gave
+// up.
 bool WorthTryingElsewhere(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsCancelled(status);
 }
@@ -168,16 +169,18 @@ absl::Status GrpcServerClient::Anywhere(EndpointHealth::Policy policy, TryServer
     if (absl::Now() + pause >= give_up) {
       std::string tried;
       for (const auto& server : servers_) tried += (tried.empty() ? "" : ", ") + server->address();
-      return absl::UnavailableError(fmt::format("no server could do it (tried {}): {}", tried, Message(last)));
+      return absl::UnavailableError(
+          fmt::format("no server could do it (tried {}): {}", tried, Message(last)));
     }
     calls_.Sleep(pause);
   }
 }
 
 template <typename Stub, typename Request, typename Response>
-absl::StatusOr<Response> GrpcServerClient::Unary(
-    Stub* (Server::*stub)(), grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
-    const Request& request) {
+absl::StatusOr<Response> GrpcServerClient::Unary(Stub* (Server::*stub)(),
+                                                 grpc::Status (Stub::*method)(grpc::ClientContext*,
+                                                                              const Request&, Response*),
+                                                 const Request& request) {
   Response response;
   RETURN_IF_ERROR(Anywhere(EndpointHealth::Policy::kSticky, [&](Server& server) {
     grpc::ClientContext context;
@@ -263,9 +266,8 @@ GrpcServerClient::Attempt GrpcServerClient::TryUpload(Server& server, const bloc
 absl::StatusOr<block::v1::UploadResponse> GrpcServerClient::Upload(const block::v1::UploadHeader& header,
                                                                    std::string_view object) {
   block::v1::UploadResponse response;
-  RETURN_IF_ERROR(Anywhere(EndpointHealth::Policy::kSpread, [&](Server& server) {
-    return TryUpload(server, header, object, &response);
-  }));
+  RETURN_IF_ERROR(Anywhere(EndpointHealth::Policy::kSpread,
+                           [&](Server& server) { return TryUpload(server, header, object, &response); }));
   return response;
 }
 
@@ -292,7 +294,7 @@ class GrpcServerClient::DownloadRun {
 
   Attempt Try(Server& server, RunningCalls* calls, absl::Duration stall_timeout) {
     Attempt outcome;
-    RawCall call(server.ChannelFor(size_known() ? BytesLeft() : UINT64_MAX), kDownloadMethod, stall_timeout);
+    RawCall call(server.ChannelFor(BytesLeft()), kDownloadMethod, stall_timeout);
     const ScopedCall running(calls, call.context());
     bool more = call.Start() && call.Write(SerializeMessage(Request()), true);
     while (more) {
@@ -328,10 +330,12 @@ class GrpcServerClient::DownloadRun {
     return request;
   }
 
-  // Hands on what a message brings. An error ends the attempt; outcome->final says whether also the download.
+  // Hands on what a message brings. An error ends the attempt; outcome->final says whether also the
+  // download.
   absl::Status Take(const grpc::ByteBuffer& message, Attempt* outcome) {
     auto part = DecodeDownloadResponse(message);
-    if (!part.ok()) return absl::UnavailableError(fmt::format("a server sent nonsense: {}", Message(part.status())));
+    if (!part.ok())
+      return absl::UnavailableError(fmt::format("a server sent nonsense: {}", Message(part.status())));
     if (!size_known()) {
       object_size_known_ = true;
       if (part->object_size > 0) left_.push_back({0, part->object_size});
@@ -373,9 +377,8 @@ class GrpcServerClient::DownloadRun {
 absl::Status GrpcServerClient::Download(const block::v1::DownloadRequest& request,
                                         absl::FunctionRef<absl::Status(std::string_view)> sink) {
   DownloadRun run(request, sink);
-  return Anywhere(EndpointHealth::Policy::kSpread, [&](Server& server) {
-    return run.Try(server, &calls_, options_.call_timeout);
-  });
+  return Anywhere(EndpointHealth::Policy::kSpread,
+                  [&](Server& server) { return run.Try(server, &calls_, options_.call_timeout); });
 }
 
 // ---- Subscriptions.

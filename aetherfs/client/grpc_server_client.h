@@ -37,8 +37,8 @@ class RunningCalls {
   std::atomic<bool> cancelled_{false};  // set under the lock
 };
 
-// ServerClient over gRPC. A server has one connection for messages and kBulkChannels for bytes, made when they
-// are needed: one connection is one thread's work at a time, on either side.
+// ServerClient over gRPC. A server has one connection for messages and kBulkChannels for bytes, made when
+// they are needed: one connection is one thread's work at a time, on either side.
 class GrpcServerClient : public ServerClient {
  public:
   static constexpr size_t kBulkChannels = 2;
@@ -87,7 +87,8 @@ class GrpcServerClient : public ServerClient {
 
   template <typename Stub, typename Request, typename Response>
   absl::StatusOr<Response> Unary(Stub* (Server::*stub)(),
-                                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                              Response*),
                                  const Request& request);
   Attempt TryUpload(Server& server, const block::v1::UploadHeader& header, std::string_view object,
                     block::v1::UploadResponse* response);

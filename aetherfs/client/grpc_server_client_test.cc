@@ -205,7 +205,8 @@ TEST_F(GrpcServerClientTest, DownloadGoesOnElsewhereBehindWhatCame) {
 TEST_F(GrpcServerClientTest, ServerThatHangsIsLeft) {
   ScriptedServer hanging(object_), good(object_);
   hanging.hang_after = 200'000;
-  const auto client = Connect({hanging.address(), good.address()}, absl::Seconds(20), absl::Milliseconds(300));
+  const auto client =
+      Connect({hanging.address(), good.address()}, absl::Seconds(20), absl::Milliseconds(300));
   std::string got;
   for (int i = 0; i < 2; ++i) {
     ASSERT_TRUE(Download(*client, {}, &got).ok());
@@ -218,7 +219,8 @@ TEST_F(GrpcServerClientTest, ServerThatSendsTooMuchIsLeft) {
   ScriptedServer server(object_);
   server.send_too_much = true;
   std::string got;
-  const absl::Status status = Download(*Connect({server.address()}, absl::Milliseconds(50)), {{0, 1000}}, &got);
+  const absl::Status status =
+      Download(*Connect({server.address()}, absl::Milliseconds(50)), {{0, 1000}}, &got);
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   EXPECT_EQ(got, object_.substr(0, 1000));
 }

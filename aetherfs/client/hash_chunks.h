@@ -8,8 +8,8 @@
 
 namespace aetherfs {
 
-// digests[i] = the digest of chunks[i]. As Sha256Many, but the longest chunks go first: a lane that runs out is
-// filled again from those that are left, so that no long one remains to be hashed alone at the end.
+// digests[i] = the digest of chunks[i]. As Sha256Many, but the longest chunks go first: a lane that runs
+// out is filled again from those that are left, so that no long one remains to be hashed alone at the end.
 void HashChunks(std::span<const std::string_view> chunks, std::span<Digest> digests);
 
 }  // namespace aetherfs

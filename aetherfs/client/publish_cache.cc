@@ -48,7 +48,8 @@ std::string PublishCache::ManifestPath(const Digest& digest) const {
   return JoinPath(JoinPath(directory_, "manifests"), digest.Hex());
 }
 
-std::optional<StatCache> PublishCache::LoadStats(const DatasetName& dataset, const std::string& path) const {
+std::optional<StatCache> PublishCache::LoadStats(const DatasetName& dataset,
+                                                 const std::string& path) const {
   if (directory_.empty()) return std::nullopt;
   const auto bytes = ReadWholeFile(StatsPath(dataset, path), kMaxStatsSize);
   if (!bytes.ok()) return std::nullopt;

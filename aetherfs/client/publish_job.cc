@@ -64,7 +64,8 @@ absl::StatusOr<PublishResult> PublishJob::Run() {
   }
   for (int attempt = 1;; ++attempt) {
     absl::StatusOr<PublishResult> result = Attempt();
-    if (result.ok() || !absl::IsFailedPrecondition(result.status()) || attempt == kMaxAttempts) return result;
+    if (result.ok() || !absl::IsFailedPrecondition(result.status()) || attempt == kMaxAttempts)
+      return result;
     RETURN_IF_ERROR(ReadTags());
     RETURN_IF_ERROR(ExcludeWhatIsGone());
   }
@@ -132,12 +133,10 @@ absl::StatusOr<PublishResult> PublishJob::Attempt() {
   progress_->processed_bytes = 0;
   new_chunks_ = new_bytes_ = 0;
   needed_blocks_.clear();
-  std::vector<Base> bases;
-  if (!reuse_nothing_) RETURN_IF_ERROR(LoadBases(&bases));
   ChunkTable table;
-  for (const Base& base : bases) table.AddSnapshot(base.manifest, excluded_blocks_);
-  const std::vector<uint32_t> files = ReuseUnchangedFiles(bases, table);
-  bases.clear();
+  std::optional<Manifest> last;
+  if (!reuse_nothing_) RETURN_IF_ERROR(LoadBases(&table, &last));
+  const std::vector<uint32_t> files = ReuseUnchangedFiles(std::move(last), table);
 
   ASSIGN_OR_RETURN(const Manifest manifest, PackFiles(files, table));
   needed_blocks_ = manifest.blocks;
@@ -163,28 +162,28 @@ absl::StatusOr<PublishResult> PublishJob::Attempt() {
   return result;
 }
 
-absl::Status PublishJob::LoadBases(std::vector<Base>* bases) {
+absl::Status PublishJob::LoadBases(ChunkTable* table, std::optional<Manifest>* last) {
   std::vector<const dataset::v1::Tag*> tags;
   for (const dataset::v1::Tag& tag : tags_.tags()) tags.push_back(&tag);
   const auto rank = [this](const dataset::v1::Tag* tag) {
     return std::find(options_.tags.begin(), options_.tags.end(), tag->name()) - options_.tags.begin();
   };
-  std::stable_sort(tags.begin(), tags.end(), [&](const dataset::v1::Tag* a, const dataset::v1::Tag* b) {
+  std::sort(tags.begin(), tags.end(), [&](const dataset::v1::Tag* a, const dataset::v1::Tag* b) {
     if (rank(a) != rank(b)) return rank(a) < rank(b);
-    return a->seq() > b->seq();
+    return a->seq() != b->seq() ? a->seq() > b->seq() : a->name() < b->name();
   });
+  std::vector<Digest> bases;
   for (const dataset::v1::Tag* tag : tags) {
-    if (bases->size() == kMaxBases) break;
+    if (bases.size() == kMaxBases) break;
     RETURN_IF_ERROR(CheckCancelled());
     const auto digest = Digest::Parse(tag->snapshot().digest());
-    if (!digest.ok()) continue;
-    const bool known = std::any_of(bases->begin(), bases->end(),
-                                   [&](const Base& base) { return base.digest == *digest; });
-    if (known) continue;
+    if (!digest.ok() || std::find(bases.begin(), bases.end(), *digest) != bases.end()) continue;
     auto manifest = LoadManifest(*digest);
     if (absl::IsCancelled(manifest.status())) return manifest.status();
-    // Without it more is uploaded, that is all.
-    if (manifest.ok()) bases->push_back({*digest, *std::move(manifest)});
+    if (!manifest.ok()) continue;  // without it more is uploaded, that is all
+    bases.push_back(*digest);
+    table->AddSnapshot(*manifest, excluded_blocks_);
+    if (stats_.has_value() && stats_->manifest == *digest) *last = *std::move(manifest);
   }
   return absl::OkStatus();
 }
@@ -200,23 +199,18 @@ absl::StatusOr<Manifest> PublishJob::LoadManifest(const Digest& digest) {
   return DecodeManifest(canonical);
 }
 
-std::vector<uint32_t> PublishJob::ReuseUnchangedFiles(const std::vector<Base>& bases,
+std::vector<uint32_t> PublishJob::ReuseUnchangedFiles(std::optional<Manifest> last,
                                                       const ChunkTable& table) {
   reused_.assign(scan_.entries.size(), {});
   reused_refs_.clear();
   // The snapshot of the stat cache tells the digests of the files' chunks; the table, where they lie.
-  const Manifest* last = nullptr;
-  absl::StatusOr<Manifest> loaded = absl::NotFoundError("");
-  if (stats_.has_value() && !table.chunks().empty()) {
-    for (const Base& base : bases) {
-      if (base.digest == stats_->manifest) last = &base.manifest;
+  if (stats_.has_value() && !last.has_value() && !table.chunks().empty()) {
+    if (const auto canonical = cache_.LoadManifest(stats_->manifest)) {
+      auto manifest = DecodeManifest(*canonical);
+      if (manifest.ok()) last = *std::move(manifest);
     }
-    if (last == nullptr) {
-      if (const auto canonical = cache_.LoadManifest(stats_->manifest)) loaded = DecodeManifest(*canonical);
-      if (loaded.ok()) last = &*loaded;
-    }
-    if (last != nullptr && last->entries.size() != stats_->sizes.size()) last = nullptr;
   }
+  if (last.has_value() && last->entries.size() != stats_->sizes.size()) last.reset();
   std::vector<uint32_t> files;
   for (uint32_t i = 0; i < scan_.entries.size(); ++i) {
     const ScannedEntry& entry = scan_.entries[i];
@@ -224,7 +218,7 @@ std::vector<uint32_t> PublishJob::ReuseUnchangedFiles(const std::vector<Base>& b
     Reused& reused = reused_[i];
     reused.first = reused_refs_.size();
     const uint32_t index = comparison_.unchanged[i];
-    if (last != nullptr && index != StatCache::Comparison::kChanged &&
+    if (last.has_value() && index != StatCache::Comparison::kChanged &&
         last->entries[index].path == entry.path && last->entries[index].size == entry.size) {
       reused.valid = true;
       for (const uint32_t ref : last->RefsOf(last->entries[index])) {
@@ -275,9 +269,10 @@ absl::Status PublishJob::ReadUntilStable(PublishPipeline& pipeline, std::vector<
       ScannedEntry& entry = scan_.entries[file];
       const std::string shown = Printable(entry.path);
       if (read == kMaxReads) {
-        return absl::AbortedError(fmt::format("'{}' kept changing while it was read ({} times); publish when "
-                                              "nothing writes to it",
-                                              shown, kMaxReads));
+        return absl::AbortedError(
+            fmt::format("'{}' kept changing while it was read ({} times); publish when "
+                        "nothing writes to it",
+                        shown, kMaxReads));
       }
       const absl::Status status = ScanAgain(scan_, &entry);
       if (absl::IsNotFound(status)) {
@@ -296,8 +291,9 @@ absl::StatusOr<Manifest> PublishJob::MakeManifest(const PublishPipeline& pipelin
   for (uint32_t i = 0; i < scan_.entries.size(); ++i) {
     const ScannedEntry& scanned = scan_.entries[i];
     const std::span<const uint32_t> refs =
-        reused_[i].valid ? std::span<const uint32_t>(reused_refs_).subspan(reused_[i].first, reused_[i].count)
-                         : pipeline.ChunksOf(i);
+        reused_[i].valid
+            ? std::span<const uint32_t>(reused_refs_).subspan(reused_[i].first, reused_[i].count)
+            : pipeline.ChunksOf(i);
     manifest.entries.push_back({.path = scanned.path,
                                 .type = scanned.type,
                                 .mode = scanned.mode,

@@ -28,8 +28,8 @@ class PublishJob {
   static constexpr int kMaxReads = 3;
   // Snapshots whose chunks are looked for: those of the tags in question first, then the latest.
   static constexpr size_t kMaxBases = 4;
-  // Trees of this size and more are compressed for speed: at level 1 zstd keeps up with a fast network on one
-  // core. It depends on the tree alone, so that a publish that is tried again makes the same blocks.
+  // Trees of this size and more are compressed for speed: at level 1 zstd keeps up with a fast network on
+  // one core. It depends on the tree alone, so that a publish that is tried again makes the same blocks.
   static constexpr uint64_t kLargeTree = 64 * 1024 * 1024;
   static constexpr int kLevelOfSmallTrees = 3;
   static constexpr int kLevelOfLargeTrees = 1;
@@ -40,10 +40,6 @@ class PublishJob {
   absl::StatusOr<PublishResult> Run();
 
  private:
-  struct Base {
-    Digest digest;
-    Manifest manifest;
-  };
   // Where the chunks of a file that is not read again are listed.
   struct Reused {
     uint64_t first = 0;
@@ -59,10 +55,12 @@ class PublishJob {
 
   // Builds, uploads and commits. FAILED_PRECONDITION if something of it was collected meanwhile.
   absl::StatusOr<PublishResult> Attempt();
-  absl::Status LoadBases(std::vector<Base>* bases);
+  // Fills `table` with the chunks of the dataset's current snapshots, one manifest in memory after the
+  // other. Those of the stat cache's snapshot stay in `last`, if it is one of them.
+  absl::Status LoadBases(ChunkTable* table, std::optional<Manifest>* last);
   absl::StatusOr<Manifest> LoadManifest(const Digest& digest);
   // Fills reused_ and reused_refs_; returns the files that must be read.
-  std::vector<uint32_t> ReuseUnchangedFiles(const std::vector<Base>& bases, const ChunkTable& table);
+  std::vector<uint32_t> ReuseUnchangedFiles(std::optional<Manifest> last, const ChunkTable& table);
   absl::StatusOr<Manifest> PackFiles(const std::vector<uint32_t>& files, ChunkTable& table);
   absl::Status ReadUntilStable(PublishPipeline& pipeline, std::vector<uint32_t> files);
   absl::StatusOr<Manifest> MakeManifest(const PublishPipeline& pipeline, ChunkTable& table);

@@ -27,7 +27,8 @@ absl::StatusOr<std::vector<uint32_t>> PublishPipeline::Run(std::span<const uint3
     all_submitted_ = false;
     changed_.clear();
   }
-  const int threads = std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxPackingThreads);
+  const int threads =
+      std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxPackingThreads);
   std::vector<std::thread> packers;
   for (int i = 0; i < threads; ++i) packers.emplace_back([this] { Pack(); });
   Produce(files);
@@ -86,7 +87,8 @@ absl::Status PublishPipeline::PlanFiles(std::span<const uint32_t> files) {
       counted = reader.offset();
       return Cancelled() ? (Submit(full), nullptr) : next(full);
     };
-    ASSIGN_OR_RETURN(const ReadOutcome outcome, ReadLargeFile(reader, file, &entry, &batch, count_and_next));
+    ASSIGN_OR_RETURN(const ReadOutcome outcome,
+                     ReadLargeFile(reader, file, &entry, &batch, count_and_next));
     if (batch == nullptr) {
       return Cancelled() ? absl::CancelledError("the publish was cancelled") : absl::OkStatus();
     }
@@ -104,9 +106,8 @@ ChunkBatch* PublishPipeline::TakeFreeBatch() {
     batches_.push_back(std::make_unique<ChunkBatch>());
     batch = batches_.back().get();
   } else {
-    const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-      return !free_.empty() || !error_.ok();
-    };
+    const auto ready = [this]()
+                           ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !free_.empty() || !error_.ok(); };
     mutex_.Await(absl::Condition(&ready));
     if (!error_.ok()) return nullptr;
     batch = free_.front();

@@ -31,8 +31,8 @@ namespace aetherfs {
 //                         append frames to the block                       in the order of batches
 //     uploader's threads  hash blocks, send them
 //
-// Every stage waits for the next one, so memory is bounded by kMaxBatches batches and the uploader's blocks.
-// What lies where depends on the files and on what the table knew, not on timing.
+// Every stage waits for the next one, so memory is bounded by kMaxBatches batches and the uploader's
+// blocks. What lies where depends on the files and on what the table knew, not on timing.
 class PublishPipeline {
  public:
   static constexpr size_t kMaxBatches = 6;
@@ -48,8 +48,8 @@ class PublishPipeline {
   // All pointers must outlive it. The scan's entries are brought up to date as their files are read.
   PublishPipeline(Scan* scan, ChunkTable* table, BlockUploader* uploader, Options options);
 
-  // Reads the files (indices into the scan's entries, ascending). Returns, ascending, those that changed while
-  // they were read; they may be given to another Run.
+  // Reads the files (indices into the scan's entries, ascending). Returns, ascending, those that changed
+  // while they were read; they may be given to another Run.
   absl::StatusOr<std::vector<uint32_t>> Run(std::span<const uint32_t> files);
   // Hands the last block to the uploader. Nothing may run afterwards.
   absl::Status Finish();

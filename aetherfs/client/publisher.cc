@@ -5,7 +5,8 @@
 namespace aetherfs {
 
 absl::StatusOr<PublishResult> PublishDirectory(ServerClient& client, const PublishOptions& options,
-                                               PublishProgress* progress, const std::atomic<bool>* cancelled) {
+                                               PublishProgress* progress,
+                                               const std::atomic<bool>* cancelled) {
   return PublishJob(&client, options, progress, cancelled).Run();
 }
 

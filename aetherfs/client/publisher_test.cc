@@ -1,9 +1,9 @@
 #include "aetherfs/client/publisher.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>

@@ -35,8 +35,8 @@ bool RawCall::Await(Operation operation) {
   while (progress_[operation] == Progress::kPending) {
     void* tag;
     bool ok;
-    const auto deadline =
-        stalled_ ? absl::ToChronoTime(absl::InfiniteFuture()) : absl::ToChronoTime(absl::Now() + stall_timeout_);
+    const auto deadline = stalled_ ? absl::ToChronoTime(absl::InfiniteFuture())
+                                   : absl::ToChronoTime(absl::Now() + stall_timeout_);
     switch (queue_.AsyncNext(&tag, &ok, deadline)) {
       case grpc::CompletionQueue::GOT_EVENT:
         progress_[static_cast<size_t>(reinterpret_cast<intptr_t>(tag))] =
@@ -56,9 +56,9 @@ bool RawCall::Await(Operation operation) {
 void RawCall::Poll() {
   void* tag;
   bool ok;
-  while (queue_.AsyncNext(&tag, &ok, gpr_time_0(GPR_CLOCK_REALTIME)) ==
-         grpc::CompletionQueue::GOT_EVENT) {
-    progress_[static_cast<size_t>(reinterpret_cast<intptr_t>(tag))] = ok ? Progress::kDone : Progress::kFailed;
+  while (queue_.AsyncNext(&tag, &ok, gpr_time_0(GPR_CLOCK_REALTIME)) == grpc::CompletionQueue::GOT_EVENT) {
+    progress_[static_cast<size_t>(reinterpret_cast<intptr_t>(tag))] =
+        ok ? Progress::kDone : Progress::kFailed;
   }
 }
 

@@ -16,8 +16,8 @@
 
 namespace aetherfs {
 
-// One streaming call of a method whose messages are raw, driven by the thread that calls it: that thread polls
-// the call's own completion queue, so bytes do not change threads. Blocks. Not thread-safe, but for
+// One streaming call of a method whose messages are raw, driven by the thread that calls it: that thread
+// polls the call's own completion queue, so bytes do not change threads. Blocks. Not thread-safe, but for
 // context()->TryCancel().
 //
 // There is no limit to how long the call takes as long as it moves: an operation that makes no progress for
@@ -37,8 +37,8 @@ class RawCall {
   bool Start();
   bool Write(const grpc::ByteBuffer& message, bool last = false);
 
-  // Begins to read the next message; then HasRead() tells without waiting whether it is there or the call is
-  // over, and AwaitRead() waits and returns it, or false if there is none.
+  // Begins to read the next message; then HasRead() tells without waiting whether it is there or the call
+  // is over, and AwaitRead() waits and returns it, or false if there is none.
   void BeginRead();
   bool HasRead();
   bool AwaitRead(grpc::ByteBuffer* message);

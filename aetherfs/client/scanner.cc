@@ -23,17 +23,23 @@
 namespace aetherfs {
 namespace {
 
-// Directories wait for a second thread once this many are known: below, starting it costs more than it saves.
+// Directories wait for a second thread once this many are known: below, starting it costs more than it
+// saves.
 constexpr size_t kDirectoriesForSecondThread = 8;
 constexpr size_t kMaxSymlinkTarget = 4096;
 
 const char* KindOf(mode_t mode) {
   switch (mode & S_IFMT) {
-    case S_IFSOCK: return "a socket";
-    case S_IFIFO: return "a FIFO";
-    case S_IFCHR: return "a character device";
-    case S_IFBLK: return "a block device";
-    default: return "no regular file, directory or symlink";
+    case S_IFSOCK:
+      return "a socket";
+    case S_IFIFO:
+      return "a FIFO";
+    case S_IFCHR:
+      return "a character device";
+    case S_IFBLK:
+      return "a block device";
+    default:
+      return "no regular file, directory or symlink";
   }
 }
 
@@ -49,7 +55,7 @@ using DirectoryStream = std::unique_ptr<DIR, decltype([](DIR* stream) { closedir
 
 // One directory on its way from a name to its sorted entries.
 struct Directory {
-  std::string path;  // "" for the root
+  std::string path;                   // "" for the root
   std::vector<ScannedEntry> entries;  // its own, sorted by name
   // What lies in subdirectories, by the index of the directory's own entry, ascending.
   std::vector<std::pair<size_t, std::unique_ptr<Directory>>> children;
@@ -135,7 +141,8 @@ class TreeWalk {
     const std::string shown = directory.path.empty() ? "." : Printable(directory.path);
     UniqueFd fd(openat(root_, directory.path.empty() ? "." : directory.path.c_str(),
                        O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!fd.valid() && errno == ENOENT && !directory.path.empty()) return absl::OkStatus();  // vanished: empty
+    if (!fd.valid() && errno == ENOENT && !directory.path.empty())
+      return absl::OkStatus();  // vanished: empty
     DirectoryStream stream(fd.valid() ? fdopendir(fd.get()) : nullptr);
     if (stream == nullptr) return ErrnoStatus(errno, fmt::format("could not open directory '{}'", shown));
     const int here = fd.release();  // the stream has it now

@@ -36,10 +36,10 @@ struct ScannedEntry {
 
 // A directory tree, or a single file, as it was found.
 struct Scan {
-  std::string path;      // absolute, symlinks resolved
-  UniqueFd root;         // the directory that the entries' paths are relative to
-  std::string only_file;  // its name in `root`, if the scan is of a single file; else empty
-  absl::Time started;    // on the system's clock, as the time stamps of files are
+  std::string path;                   // absolute, symlinks resolved
+  UniqueFd root;                      // the directory that the entries' paths are relative to
+  std::string only_file;              // its name in `root`, if the scan is of a single file; else empty
+  absl::Time started;                 // on the system's clock, as the time stamps of files are
   std::vector<ScannedEntry> entries;  // in ComparePaths order
   uint64_t files = 0;
   uint64_t bytes = 0;  // of files
@@ -53,7 +53,8 @@ struct Scan {
 absl::StatusOr<Scan> ScanPath(const std::string& path, std::atomic<uint64_t>* scanned_files,
                               const std::atomic<bool>* cancelled);
 
-// Takes over size, times, mode, inode and device. INVALID_ARGUMENT, naming `path`, unless it is a regular file.
+// Takes over size, times, mode, inode and device. INVALID_ARGUMENT, naming `path`, unless it is a regular
+// file.
 absl::Status FillFromStat(const std::string& path, const struct stat& stat, ScannedEntry* entry);
 
 // Looks at one scanned file anew. NOT_FOUND if it is gone.

@@ -37,7 +37,8 @@ TEST_F(ScannerTest, EntriesComeInTheOrderOfManifests) {
 }
 
 TEST_F(ScannerTest, ManyDirectoriesComeInOrderToo) {
-  for (int i = 0; i < 400; ++i) WriteTestFile(Path("d" + std::to_string(i % 40) + "/e" + std::to_string(i)), "x");
+  for (int i = 0; i < 400; ++i)
+    WriteTestFile(Path("d" + std::to_string(i % 40) + "/e" + std::to_string(i)), "x");
   std::atomic<uint64_t> scanned{0};
   const auto scan = ScanPath(dir_.path(), &scanned, nullptr);
   ASSERT_TRUE(scan.ok()) << scan.status();

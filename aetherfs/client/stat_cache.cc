@@ -12,6 +12,11 @@
 namespace aetherfs {
 namespace {
 
+// The layout, all integers little-endian:
+//   "AFSC", version u32, dataset and path (each u32 size and bytes), manifest digest, files u64, bytes u64,
+//   chunks u64, device u64, entries u64, size of the names u64;
+//   columns of one value per entry: size u64, mtime i64, ctime i64, inode u64, path size u16, target size
+//   u16, kind u16; the names; the checksum of all before it.
 constexpr std::string_view kMagic = "AFSC";
 constexpr uint32_t kVersion = 1;
 constexpr size_t kMaxNameSize = 4096;
@@ -157,11 +162,11 @@ StatCache::Comparison StatCache::Compare(std::span<const ScannedEntry> scanned) 
       result.identical = false;
       continue;
     }
-    const bool same_stat =
-        kinds[here] == KindOf(entry) && sizes[here] == entry.size && mtimes[here] == entry.mtime_ns &&
-        ctimes[here] == entry.ctime_ns && inodes[here] == entry.inode &&
-        (entry.type != EntryType::kFile || entry.device == device) &&
-        all.substr(name + path_sizes[here], target_sizes[here]) == entry.target;
+    const bool same_stat = kinds[here] == KindOf(entry) && sizes[here] == entry.size &&
+                           mtimes[here] == entry.mtime_ns && ctimes[here] == entry.ctime_ns &&
+                           inodes[here] == entry.inode &&
+                           (entry.type != EntryType::kFile || entry.device == device) &&
+                           all.substr(name + path_sizes[here], target_sizes[here]) == entry.target;
     if (!same_stat) {
       result.identical = false;
     } else if (entry.type == EntryType::kFile) {

@@ -16,11 +16,12 @@
 
 namespace aetherfs {
 
-// What a tree looked like when it was published last: the scan, and the snapshot that it became. Files whose
-// stat is the same are not read again; a tree that is the same throughout needs not even its manifest.
+// What a tree looked like when it was published last: the scan, and the snapshot that it became. Files
+// whose stat is the same are not read again; a tree that is the same throughout needs not even its
+// manifest.
 //
-// Only a cache: a file that is missing, damaged or of another tree is as good as none. Its layout is columns,
-// so that 100,000 entries load in a few milliseconds (docs/formats/stat_cache.md).
+// Only a cache: a file that is missing, damaged or of another tree is as good as none. Its layout is
+// columns, so that 100,000 entries load in a few milliseconds.
 //
 // A file that changed within kRacyWindow before its scan began is not trusted: it may have changed again
 // without its time stamps showing it. A value; pure but for LoadStatCache and SaveStatCache.
@@ -52,8 +53,9 @@ struct StatCache {
   // Which entries of a scan are as they were.
   struct Comparison {
     static constexpr uint32_t kChanged = UINT32_MAX;
-    bool identical = false;            // all of them, and none is missing
-    std::vector<uint32_t> unchanged;   // of each scanned entry, its index here; kChanged unless a trusted file
+    bool identical = false;  // all of them, and none is missing
+    std::vector<uint32_t>
+        unchanged;  // of each scanned entry, its index here; kChanged unless a trusted file
   };
   Comparison Compare(std::span<const ScannedEntry> scanned) const;
 
@@ -64,7 +66,8 @@ struct StatCache {
 };
 
 // Keeps stat caches and manifests below one directory; everything in it may be deleted at any time. With an
-// empty directory name nothing is found and nothing kept. Thread-safe also between processes; blocks on files.
+// empty directory name nothing is found and nothing kept. Thread-safe also between processes; blocks on
+// files.
 class PublishCache {
  public:
   // Manifests kept, the latest used ones.

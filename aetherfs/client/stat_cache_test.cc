@@ -58,9 +58,9 @@ TEST_F(StatCacheTest, EverySignOfChangeCounts) {
   const Scan scan = MakeScan();
   const StatCache cache = StatCache::Of(scan, manifest_, {});
   const auto changes = std::vector<std::function<void(ScannedEntry&)>>{
-      [](ScannedEntry& e) { ++e.size; },   [](ScannedEntry& e) { ++e.mtime_ns; },
+      [](ScannedEntry& e) { ++e.size; },     [](ScannedEntry& e) { ++e.mtime_ns; },
       [](ScannedEntry& e) { ++e.ctime_ns; }, [](ScannedEntry& e) { ++e.inode; },
-      [](ScannedEntry& e) { ++e.device; }, [](ScannedEntry& e) { e.mode = 0755; }};
+      [](ScannedEntry& e) { ++e.device; },   [](ScannedEntry& e) { e.mode = 0755; }};
   for (size_t i = 0; i < changes.size(); ++i) {
     std::vector<ScannedEntry> now = scan.entries;
     changes[i](now[1]);

@@ -43,9 +43,8 @@ class Timer {
         absl::MutexLock lock(&mutex_);
         while (waiting_.empty() || waiting_.begin()->first > absl::Now()) {
           const uint64_t seen = version_;
-          const auto changed = [this, seen]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-            return version_ != seen;
-          };
+          const auto changed = [this, seen]()
+                                   ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return version_ != seen; };
           mutex_.AwaitWithDeadline(absl::Condition(&changed),
                                    waiting_.empty() ? absl::InfiniteFuture() : waiting_.begin()->first);
         }
@@ -64,8 +63,8 @@ class Timer {
 
 }  // namespace
 
-// The streams of a subscriber follow each other and never overlap: the next one is opened by the timer, which
-// closes the one before first. So `last_seq_` and the callbacks are touched by one thread at a time.
+// The streams of a subscriber follow each other and never overlap: the next one is opened by the timer,
+// which closes the one before first. So `last_seq_` and the callbacks are touched by one thread at a time.
 class Subscriber::Impl : public std::enable_shared_from_this<Subscriber::Impl> {
  public:
   Impl(ServerClient* client, DatasetName dataset, std::string tag,

@@ -8,16 +8,15 @@
 
 namespace aetherfs {
 
-// Lets threads through one at a time, in the order of their numbers: 0, 1, 2, … What is done between Enter()
-// and Leave() happens in that order, whatever the threads' timing. Thread-safe.
+// Lets threads through one at a time, in the order of their numbers: 0, 1, 2, … What is done between
+// Enter() and Leave() happens in that order, whatever the threads' timing. Thread-safe.
 class Turnstile {
  public:
   // Waits for `number`'s turn. False, at once, after Break().
   bool Enter(uint64_t number) {
     absl::MutexLock lock(&mutex_);
-    const auto ready = [this, number]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-      return broken_ || next_ == number;
-    };
+    const auto ready = [this, number]()
+                           ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return broken_ || next_ == number; };
     mutex_.Await(absl::Condition(&ready));
     return !broken_;
   }

@@ -13,7 +13,9 @@ constexpr char kPayload[] = "aetherfs/retry-after-ms";
 }  // namespace
 
 void SetRetryAfter(absl::Status& status, absl::Duration wait) {
-  status.SetPayload(kPayload, absl::Cord(std::to_string(absl::ToInt64Milliseconds(wait))));
+  const std::string ms = std::to_string(absl::ToInt64Milliseconds(wait));
+  // Not Cord(std::string): clang 19 mangles that template otherwise than the packaged library.
+  status.SetPayload(kPayload, absl::Cord(absl::string_view(ms)));
 }
 
 std::optional<absl::Duration> GetRetryAfter(const absl::Status& status) {

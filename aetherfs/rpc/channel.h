@@ -22,6 +22,8 @@ inline constexpr absl::Duration kKeepaliveTime = absl::Seconds(20);
 inline constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(10);
 inline constexpr absl::Duration kMinPingInterval = absl::Seconds(5);
 
+inline constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
+
 // For grpc::CreateCustomChannel.
 grpc::ChannelArguments ClientChannelArguments();
 

@@ -23,7 +23,11 @@ constexpr int kFailed = 1;
 constexpr int kWrongUsage = 2;
 
 // Every thread with an arena of its own would keep what it once used.
-constexpr int kMallocArenas = 4;
+constexpr int kMallocArenas = 2;
+// Upload segments and parts are mapped on their own, so that they leave no holes in the heap: the large
+// ones among them are kept and used again by their owners.
+constexpr int kMallocMapFrom = 512 * 1024;
+constexpr int kMallocTrimAt = 4 * 1024 * 1024;
 
 int Fail(const absl::Status& status, int exit_status) {
   fmt::print(stderr, "aetherfs-server: {}\n", Describe(status));
@@ -52,6 +56,8 @@ absl::Status Serve(const ServerConfig& config, SignalListener& signals) {
 
 int RunServer(int argc, const char* const* argv) {
   mallopt(M_ARENA_MAX, kMallocArenas);
+  mallopt(M_MMAP_THRESHOLD, kMallocMapFrom);
+  mallopt(M_TRIM_THRESHOLD, kMallocTrimAt);
   SignalListener signals;
   ServerConfig config;
   OptionSet options("aetherfs-server", "serves datasets: DatasetAPI and BlockAPI over an object store");

@@ -105,7 +105,9 @@ absl::Status ServerApp::StartGrpc(const ServerConfig& config) {
   transport.max_connection_age = config.max_connection_age;
   ApplyServerTransport(transport, builder);
   int port = 0;
-  builder.AddListeningPort(config.listen, grpc::InsecureServerCredentials(), &port);
+  // As for HTTP: no host is every address.
+  const std::string listen = config.listen.starts_with(':') ? "[::]" + config.listen : config.listen;
+  builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(dataset_service_.get());
   builder.RegisterService(block_service_.get());
   grpc_ = builder.BuildAndStart();
@@ -114,7 +116,7 @@ absl::Status ServerApp::StartGrpc(const ServerConfig& config) {
         "--listen: cannot listen on {}: is another server there, is it an address of this machine?",
         config.listen));
   }
-  address_ = BoundAddress(config.listen, port);
+  address_ = BoundAddress(listen, port);
   return absl::OkStatus();
 }
 

@@ -156,7 +156,9 @@ TEST_F(SubscribeCallTest, ReaderThatFallsFarBehindGetsAState) {
     const uint64_t next = response.has_state() ? response.state().seq() : response.change().seq();
     if (messages++ > 0 && response.has_state()) caught_up_by_state = true;
     ASSERT_GT(next, seq);
-    if (response.has_change()) EXPECT_EQ(next, seq + 1);
+    if (response.has_change()) {
+      EXPECT_EQ(next, seq + 1);
+    }
     seq = next;
   }
   EXPECT_TRUE(caught_up_by_state || messages > static_cast<int>(3 * Journal::kRecentEntries));

@@ -23,7 +23,7 @@ class UploadBudget {
   static constexpr uint64_t kDefaultBytes = 64 * kMiB;
   static constexpr size_t kSegmentSize = 1 * kMiB;
   static constexpr size_t kMaxWaiting = 1024;
-  static constexpr size_t kMaxFreeSegments = 32;
+  static constexpr size_t kMaxFreeSegments = kDefaultBytes / kSegmentSize;
 
   // The bytes of one upload, in segments; its share of the budget goes back when it goes. Not thread-safe.
   class Bytes {

@@ -27,7 +27,8 @@ def test_what_is_pulled_is_what_was_published(any_world):
     pulled = cli.pull("maxmind/city", any_world.path("target"))
     assert set(PULL_FIELDS) <= pulled.keys()
     assert pulled["digest"] == published["digest"]
-    assert pulled["downloaded_bytes"] > 0 and pulled["reused_bytes"] == 0
+    # The zeros in it are one chunk, fetched once and used again.
+    assert 0 < pulled["downloaded_bytes"] < pulled["bytes"]
     trees.assert_same(source, any_world.path("target"))
 
 

@@ -12,13 +12,10 @@
 namespace aetherfs {
 namespace {
 
-using block::v1::OBJECT_KIND_BLOCK;
 using block::v1::OBJECT_KIND_MANIFEST;
 
 // The journal's clock: one second an entry.
 constexpr int64_t kFirstEntryMicros = 1'800'000'000'000'000;
-// What a download hands on at once.
-constexpr size_t kPieceSize = 64 * 1024;
 
 }  // namespace
 
@@ -295,9 +292,10 @@ void FakeServerClient::Announce(const std::string& name, const Dataset& dataset)
   for (const auto& weak : streams_) {
     const auto stream = weak.lock();
     if (stream == nullptr || stream->dataset != name) continue;
-    const bool wanted = stream->tags.empty() || std::any_of(touched.begin(), touched.end(), [&](const auto& t) {
-                          return std::find(stream->tags.begin(), stream->tags.end(), t) != stream->tags.end();
-                        });
+    const bool wanted =
+        stream->tags.empty() || std::any_of(touched.begin(), touched.end(), [&](const auto& t) {
+          return std::find(stream->tags.begin(), stream->tags.end(), t) != stream->tags.end();
+        });
     if (!wanted) continue;
     dataset::v1::SubscribeResponse response;
     *response.mutable_change() = change;
@@ -376,7 +374,8 @@ absl::StatusOr<dataset::v1::ListDatasetsResponse> FakeServerClient::ListDatasets
     const dataset::v1::ListDatasetsRequest& request) {
   absl::MutexLock lock(&mutex_);
   RETURN_IF_ERROR(BeginLocked(Method::kListDatasets));
-  const int limit = request.page_size() == 0 ? 1000 : static_cast<int>(std::min(request.page_size(), 1000u));
+  const int limit =
+      request.page_size() == 0 ? 1000 : static_cast<int>(std::min(request.page_size(), 1000u));
   dataset::v1::ListDatasetsResponse response;
   FillFreshness(response.mutable_freshness());
   for (const auto& [name, d] : datasets_) {

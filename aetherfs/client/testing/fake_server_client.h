@@ -21,17 +21,27 @@
 
 namespace aetherfs {
 
-// A server in memory: datasets with blocks, manifests, tags and a journal, as the .proto files describe them.
-// It checks what a server checks: digests of uploads, that a published manifest and its blocks exist and are
-// not condemned, expectations, nonces. Failures and bad bytes come on command.
+// A server in memory: datasets with blocks, manifests, tags and a journal, as the .proto files describe
+// them. It checks what a server checks: digests of uploads, that a published manifest and its blocks exist
+// and are not condemned, expectations, nonces. Failures and bad bytes come on command.
 //
-// Nothing is retried and nothing waits: a scripted failure reaches the caller at once. Subscription events are
-// delivered one after the other by one thread of the fake's own. Thread-safe. Streams must be destroyed
+// Nothing is retried and nothing waits: a scripted failure reaches the caller at once. Subscription events
+// are delivered one after the other by one thread of the fake's own. Thread-safe. Streams must be destroyed
 // before the fake.
 class FakeServerClient : public ServerClient {
  public:
-  enum class Method { kLookup, kListTags, kListDatasets, kHistory, kPublish, kUpdateTags, kLookupObjects,
-                      kUpload, kDownload, kSubscribe };
+  enum class Method {
+    kLookup,
+    kListTags,
+    kListDatasets,
+    kHistory,
+    kPublish,
+    kUpdateTags,
+    kLookupObjects,
+    kUpload,
+    kDownload,
+    kSubscribe
+  };
 
   FakeServerClient();
   ~FakeServerClient() override;
@@ -44,11 +54,11 @@ class FakeServerClient : public ServerClient {
   void SetAway(bool away);
   // While stale, answers say that the store could not be asked.
   void SetStale(bool stale, int64_t age_millis = 1000);
-  // The next `times` downloads of the object get one flipped bit in their last byte; those with bypass_cache
-  // only if `also_around_caches`.
+  // The next `times` downloads of the object get one flipped bit in their last byte; those with
+  // bypass_cache only if `also_around_caches`.
   void CorruptDownloads(const Digest& object, int times, bool also_around_caches = false);
-  // Called before an upload is stored or a download is answered, outside of any lock: a test may block in it,
-  // or kill the caller's work. Null: nothing is called.
+  // Called before an upload is stored or a download is answered, outside of any lock: a test may block in
+  // it, or kill the caller's work. Null: nothing is called.
   void SetTransferHook(std::function<void(Method, const Digest&)> hook);
   // Ends every open subscription stream with `status`.
   void BreakStreams(const absl::Status& status);
@@ -69,7 +79,7 @@ class FakeServerClient : public ServerClient {
   // --- What was seen.
 
   int Calls(Method method) const;
-  uint64_t uploaded_bytes() const { return uploaded_bytes_.load(); }      // stored anew
+  uint64_t uploaded_bytes() const { return uploaded_bytes_.load(); }  // stored anew
   uint64_t downloaded_bytes() const { return downloaded_bytes_.load(); }
   int bypassing_downloads() const { return bypassing_downloads_.load(); }
   std::vector<Digest> Blocks(const std::string& dataset) const;

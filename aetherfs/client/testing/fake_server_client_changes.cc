@@ -208,7 +208,8 @@ absl::Status FakeServerClient::Download(const block::v1::DownloadRequest& reques
     }
   }
   if (hook) hook(Method::kDownload, digest);
-  if (object == nullptr) return absl::NotFoundError(fmt::format("there is no object {}", digest.ToString()));
+  if (object == nullptr)
+    return absl::NotFoundError(fmt::format("there is no object {}", digest.ToString()));
   std::vector<std::string_view> ranges;
   for (const auto& range : request.ranges()) {
     if (range.offset() > object->size() || range.size() > object->size() - range.offset()) {

@@ -87,7 +87,7 @@ void WriteTestFile(const std::string& path, std::string_view contents, unsigned 
 
 void MakeRandomTree(const std::string& root, uint64_t seed, int entries) {
   std::mt19937_64 random(seed);
-  static constexpr const char* kNames[] = {"a",  "a.b", "b",     "data",     "Zürich", "数据",
+  static constexpr const char* kNames[] = {"a",   "a.b", "b",    "data",    "Zürich", "数据",
                                            "x y", "-n",  "q'\"", ".hidden", "a-b",    "percent%2F"};
   std::vector<std::string> directories = {root};
   std::vector<std::string> contents = {""};
@@ -115,7 +115,8 @@ void MakeRandomTree(const std::string& root, uint64_t seed, int entries) {
                                         : RandomText(size, random());
         static constexpr unsigned kModes[] = {0644, 0755, 0444, 0600};
         WriteTestFile(path, bytes, kModes[random() % std::size(kModes)]);
-        SetTimes(path, static_cast<int64_t>(1'600'000'000'000'000'000 + random() % 100'000'000'000'000'000));
+        SetTimes(path,
+                 static_cast<int64_t>(1'600'000'000'000'000'000 + random() % 100'000'000'000'000'000));
         contents.push_back(std::move(bytes));
       }
     }

@@ -27,7 +27,8 @@ void WriteTestFile(const std::string& path, std::string_view contents, unsigned 
 // read-only ones, symlinks and odd names.
 void MakeRandomTree(const std::string& root, uint64_t seed, int entries = 40);
 
-// Everything below `root`, by path: type, mode, mtime, target, contents. Two equal trees have equal results.
+// Everything below `root`, by path: type, mode, mtime, target, contents. Two equal trees have equal
+// results.
 std::map<std::string, std::string> DescribeTree(const std::string& root);
 
 // Makes `root` the snapshot, from nothing.

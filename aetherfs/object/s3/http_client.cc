@@ -17,9 +17,10 @@ namespace aetherfs {
 namespace {
 
 constexpr size_t kMaxHeaders = 256;
-constexpr size_t kMaxHeaderBytes = 64 * kKiB;      // of all headers together
-constexpr long kTransferBufferBytes = 512 * kKiB;  // libcurl's most: few, large pieces for sinks
-constexpr long kUploadBufferBytes = 512 * kKiB;
+constexpr size_t kMaxHeaderBytes = 64 * kKiB;  // of all headers together
+// Large pieces for sinks and sockets; a connection in use holds one or the other.
+constexpr long kTransferBufferBytes = 256 * kKiB;
+constexpr long kUploadBufferBytes = 256 * kKiB;
 constexpr absl::Duration kTimerSlack = absl::Milliseconds(10);  // libcurl may fire a little early
 constexpr absl::Duration kMaxIdle = absl::Seconds(50);          // servers commonly close after a minute
 
@@ -215,7 +216,6 @@ absl::Status HttpClient::Transfer::Prepare(absl::Duration left) {
   const bool has_body = request_.method == "PUT" || request_.method == "POST";
   if (has_body) {
     AddHeader("Expect:");  // or libcurl waits a second for servers that do not know 100-continue
-    if (request_.method == "PUT") AddHeader("Content-Type:");
     Set(CURLOPT_UPLOAD, 1L);
     Set(CURLOPT_UPLOAD_BUFFERSIZE, kUploadBufferBytes);
     Set(CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(body_size_));

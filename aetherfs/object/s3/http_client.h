@@ -22,7 +22,7 @@
 namespace aetherfs {
 
 struct HttpClientOptions {
-  int max_connections = 64;  // requests beyond that wait for one to end
+  int max_connections = 32;  // with 256 KiB of buffer each; requests beyond that wait for one to end
   absl::Duration connect_timeout = absl::Seconds(5);
   // A transfer that moves fewer bytes per second for that long is given up (UNAVAILABLE).
   int64_t low_speed_bytes = 1024;

@@ -22,7 +22,7 @@ namespace aetherfs {
 class InProcessServer {
  public:
   struct Options {
-    std::shared_ptr<ObjectStore> store;  // null: a new one in memory
+    std::shared_ptr<ObjectStore> store = nullptr;  // null: a new one in memory
     uint64_t cache_memory = 32 * kMiB;
     absl::Duration poll_interval = absl::Milliseconds(20);
     bool http = false;  // also serve HTTP, on another free port
