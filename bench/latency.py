@@ -1,36 +1,17 @@
 """From the publish of one changed 1 KiB file to its being active at a subscribed agent."""
 
-import contextlib
 import os
 import statistics
 import subprocess
 import time
 
-from bench.run import ROOT, Agent, Run, Server
+from bench.run import BIN, Agent, Run, Server
+from tests.harness import rgw
 
 ROUNDS = 40
 
 
-@contextlib.contextmanager
-def rados_gateway(run: Run):
-    """A one-node RADOS Gateway; yields the environment that its clients need."""
-    directory = run.dir / "rgw"
-    output = run.command(ROOT / "scripts" / "rgw", "start", directory)
-    env = dict(line.split("=", 1) for line in output.split() if "=" in line)
-    try:
-        yield env
-    finally:
-        run.command(ROOT / "scripts" / "rgw", "stop", directory)
-
-
-def make_bucket(run: Run, env: dict, bucket: str) -> None:
-    run.command("curl", "-sSf", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user",
-                f"{env['AWS_ACCESS_KEY_ID']}:{env['AWS_SECRET_ACCESS_KEY']}", "-X", "PUT",
-                f"{env['AETHERFS_TEST_S3_ENDPOINT']}/{bucket}")
-
-
 def measure(run: Run, server: Server, metric: str) -> None:
-    from bench.run import BIN
     agent = Agent(run, server, "--subscribe", "bench/small", name=f"agent-{metric.split()[0]}")
     source = run.dir / f"source-{metric.split()[0]}"
     source.mkdir()
@@ -42,7 +23,8 @@ def measure(run: Run, server: Server, metric: str) -> None:
         (source / "value").write_text(text)
         begin = time.perf_counter()
         subprocess.run([BIN / "aetherfs", "publish", "--server", server.address, "--quiet", "bench/small", source],
-                       check=True, env=env)
+                       check=True, env=env,
+                       stdout=subprocess.DEVNULL)
         published = time.perf_counter()
         while True:
             try:
@@ -65,9 +47,7 @@ def latency(run: Run) -> None:
     server = Server(run, f"file://{run.dir}/store")
     measure(run, server, "embedded store, publish to active, median")
     server.stop()
-    with rados_gateway(run) as env:
-        make_bucket(run, env, "latency")
-        server = Server(run, f"s3://latency/data?endpoint={env['AETHERFS_TEST_S3_ENDPOINT']}&path-style=true", env=env,
-                        name="server-s3")
+    with rgw.running() as gateway:
+        server = Server(run, gateway.store(), env=gateway.environment(), name="server-s3")
         measure(run, server, "rgw store, publish to active, median")
         server.stop()

@@ -49,7 +49,7 @@ def publish(run: Run) -> None:
                    run.dir / "cli-cache")
         for dataset in (run.dir / "store" / "datasets").glob("*"):
             run.remove(dataset)
-        if name == "restic":
+        if name == "restic backup":
             run.command("restic", "-q", "-r", run.dir / "restic", "init", env=restic_env)
 
     times = run.in_turn({

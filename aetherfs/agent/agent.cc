@@ -118,7 +118,8 @@ absl::Status Agent::LoadState() {
   absl::MutexLock lock(&mutex_);
   saved_state_ = bytes;
   for (record::v1::AgentSubscription& subscription : *state.mutable_subscriptions()) {
-    const absl::StatusOr<std::string> reference = CanonicalReference(subscription.subscription().reference());
+    const absl::StatusOr<std::string> reference =
+        CanonicalReference(subscription.subscription().reference());
     if (reference.ok()) remembered_[*reference] = std::move(subscription);
   }
   for (const record::v1::RetiredLink& link : state.retired()) {
@@ -151,7 +152,8 @@ absl::Status Agent::SaveState() {
     link->set_dataset(dataset.str());
   }
   std::string bytes = EncodeRecord(RecordKind::kAgentState, state);
-  const absl::Status saved = bytes == before ? absl::OkStatus() : WriteFileAtomically(store_->OwnPath("state"), bytes);
+  const absl::Status saved =
+      bytes == before ? absl::OkStatus() : WriteFileAtomically(store_->OwnPath("state"), bytes);
   absl::MutexLock lock(&mutex_);
   saving_ = false;
   if (saved.ok()) saved_state_ = std::move(bytes);
@@ -176,14 +178,15 @@ absl::StatusOr<Agent::RunnerPtr> Agent::Find(const std::string& text) const {
 absl::Status Agent::CheckConflicts(const SubscriptionSpec& spec) const {
   absl::MutexLock lock(&mutex_);
   if (runners_.size() >= kMaxSubscriptions && !runners_.contains(spec.Reference())) {
-    return absl::ResourceExhaustedError(fmt::format("this agent has {} subscriptions already", runners_.size()));
+    return absl::ResourceExhaustedError(
+        fmt::format("this agent has {} subscriptions already", runners_.size()));
   }
   for (const auto& [reference, runner] : runners_) {
     if (reference != spec.Reference() && PathsConflict(runner->spec().path, spec.path)) {
-      return absl::InvalidArgumentError(
-          fmt::format("the subscriptions {} and {} can't both be below the root at '{}' and '{}': give one of them "
-                      "another path",
-                      reference, spec.Reference(), runner->spec().path, spec.path));
+      return absl::InvalidArgumentError(fmt::format(
+          "the subscriptions {} and {} can't both be below the root at '{}' and '{}': give one of them "
+          "another path",
+          reference, spec.Reference(), runner->spec().path, spec.path));
     }
   }
   return absl::OkStatus();
@@ -200,9 +203,10 @@ absl::Status Agent::Declare(const std::vector<agent::v1::Subscription>& subscrip
         return absl::InvalidArgumentError(fmt::format("the subscription {} is declared twice", reference));
       }
       if (PathsConflict(other.path, spec.path)) {
-        return absl::InvalidArgumentError(fmt::format(
-            "the subscriptions {} and {} can't both be below the root at '{}' and '{}': give one of them another path",
-            reference, spec.Reference(), other.path, spec.path));
+        return absl::InvalidArgumentError(
+            fmt::format("the subscriptions {} and {} can't both be below the root at '{}' and '{}': give "
+                        "one of them another path",
+                        reference, spec.Reference(), other.path, spec.path));
       }
     }
     wanted.emplace(spec.Reference(), std::move(spec));
@@ -220,7 +224,8 @@ absl::Status Agent::Declare(const std::vector<agent::v1::Subscription>& subscrip
       if (first && saved.by_api() && !wanted.contains(reference)) by_api.push_back(saved.subscription());
       if (first && !saved.by_api() && !wanted.contains(reference)) {
         // It was declared when this agent ran last: its files stay, but nobody keeps them current.
-        const absl::StatusOr<SubscriptionSpec> spec = SubscriptionSpec::Parse(saved.subscription(), options_.keep);
+        const absl::StatusOr<SubscriptionSpec> spec =
+            SubscriptionSpec::Parse(saved.subscription(), options_.keep);
         if (spec.ok()) retired_[spec->path] = spec->dataset;
       }
     }
@@ -241,7 +246,8 @@ absl::Status Agent::Declare(const std::vector<agent::v1::Subscription>& subscrip
     if (status.ok()) {
       Put(*std::move(spec), true);
     } else {
-      LogError("a subscription made by API is left out", {{"subscription", subscription.reference()}, {"error", status}});
+      LogError("a subscription made by API is left out",
+               {{"subscription", subscription.reference()}, {"error", status}});
     }
   }
   {
@@ -272,7 +278,8 @@ void Agent::Put(SubscriptionSpec spec, bool by_api) {
     saved = old->Remembered();
   }
   std::string old_path = old != nullptr ? old->spec().path : "";
-  if (const absl::StatusOr<SubscriptionSpec> known = SubscriptionSpec::Parse(saved.subscription(), options_.keep);
+  if (const absl::StatusOr<SubscriptionSpec> known =
+          SubscriptionSpec::Parse(saved.subscription(), options_.keep);
       old == nullptr && known.ok()) {
     old_path = known->path;
   }
@@ -283,7 +290,8 @@ void Agent::Put(SubscriptionSpec spec, bool by_api) {
     retired_.erase(runner->spec().path);
   }
   const absl::Status recovered = runner->Recover();
-  if (!recovered.ok()) LogError("could not restore a symlink", {{"subscription", reference}, {"error", recovered}});
+  if (!recovered.ok())
+    LogError("could not restore a symlink", {{"subscription", reference}, {"error", recovered}});
   if (!old_path.empty() && old_path != runner->spec().path) {
     const absl::Status removed = store_->RemoveLink(old_path, runner->spec().dataset);
     if (!removed.ok()) LogWarning("could not remove a symlink", {{"path", old_path}, {"error", removed}});
@@ -310,7 +318,8 @@ void Agent::Remove(const RunnerPtr& runner, bool remove_files) {
   OnSettled(spec);
 }
 
-absl::StatusOr<agent::v1::SubscriptionStatus> Agent::Subscribe(const agent::v1::Subscription& subscription) {
+absl::StatusOr<agent::v1::SubscriptionStatus> Agent::Subscribe(
+    const agent::v1::Subscription& subscription) {
   ASSIGN_OR_RETURN(SubscriptionSpec spec, SubscriptionSpec::Parse(subscription, options_.keep));
   const std::string reference = spec.Reference();
   {
@@ -360,7 +369,8 @@ agent::v1::StatusResponse Agent::Status() const {
   return response;
 }
 
-absl::StatusOr<agent::v1::SubscriptionStatus> Agent::Pin(const std::string& reference, const std::string& text) {
+absl::StatusOr<agent::v1::SubscriptionStatus> Agent::Pin(const std::string& reference,
+                                                         const std::string& text) {
   RETURN_IF_ERROR(CheckOpen());
   ASSIGN_OR_RETURN(const RunnerPtr runner, Find(reference));
   ASSIGN_OR_RETURN(const Digest digest, Digest::Parse(text));
@@ -371,7 +381,8 @@ absl::StatusOr<agent::v1::SubscriptionStatus> Agent::Pin(const std::string& refe
     request.set_digest(digest.ToString());
     const auto found = client_->Lookup(request);
     if (!found.ok()) {
-      return Annotate(found.status(), fmt::format("find version {} of {}", digest.Short(), spec.dataset.str()));
+      return Annotate(found.status(),
+                      fmt::format("find version {} of {}", digest.Short(), spec.dataset.str()));
     }
   }
   RETURN_IF_ERROR(runner->Pin(digest));
@@ -479,7 +490,8 @@ void Agent::OnSettled(const SubscriptionSpec& spec) {
   const std::string directory = SnapshotStore::DirectoryName(spec.dataset);
   const absl::Status removed =
       store_->RemoveExcept(directory, [&](const std::string& name) { return MustStay(directory, name); });
-  if (!removed.ok()) LogWarning("could not remove old versions", {{"dataset", spec.dataset.str()}, {"error", removed}});
+  if (!removed.ok())
+    LogWarning("could not remove old versions", {{"dataset", spec.dataset.str()}, {"error", removed}});
 }
 
 bool Agent::MustStay(const std::string& dataset_directory, const std::string& name) const {
@@ -488,7 +500,8 @@ bool Agent::MustStay(const std::string& dataset_directory, const std::string& na
   {
     absl::MutexLock lock(&mutex_);
     for (const auto& [reference, runner] : runners_) {
-      if (SnapshotStore::DirectoryName(runner->spec().dataset) == dataset_directory) runners.push_back(runner);
+      if (SnapshotStore::DirectoryName(runner->spec().dataset) == dataset_directory)
+        runners.push_back(runner);
     }
     for (const auto& [path, dataset] : retired_) {
       if (SnapshotStore::DirectoryName(dataset) == dataset_directory) retired.emplace(path, dataset);
@@ -513,7 +526,8 @@ void Agent::RemoveOrphans() {
     if (subscribed) continue;  // its own updates tidy up
     const absl::Status removed =
         store_->RemoveExcept(directory, [&](const std::string& name) { return MustStay(directory, name); });
-    if (!removed.ok()) LogWarning("could not remove orphans", {{"directory", directory}, {"error", removed}});
+    if (!removed.ok())
+      LogWarning("could not remove orphans", {{"directory", directory}, {"error", removed}});
   }
 }
 

@@ -41,35 +41,37 @@ struct AgentOptions {
   bool durable = true;  // false: snapshots are not synced
 };
 
-// The sidecar: owns one directory tree, keeps subscriptions current in it and publishes for local programs. What
-// the AgentAPI offers, without RPC.
+// The sidecar: owns one directory tree, keeps subscriptions current in it and publishes for local programs.
+// What the AgentAPI offers, without RPC.
 //
 // What survives a restart: subscriptions made here, pins, refused versions, what was active, asynchronous
 // publications. Declared subscriptions come from outside at every start; until then nothing runs.
 //
-// Thread-safe. All methods block on the disk, Pin and Publish on servers, too. Everything given outlives it.
+// Thread-safe. All methods block on the disk, Pin and Publish on servers, too. Everything given outlives
+// it.
 class Agent {
  public:
   static constexpr size_t kMaxSubscriptions = 10'000;
 
   // FAILED_PRECONDITION if another agent has the root.
   static absl::StatusOr<std::unique_ptr<Agent>> Create(AgentOptions options, ServerClient* client,
-                                                       MetricsRegistry* metrics, Health* health, Clock* clock,
-                                                       Random* random);
+                                                       MetricsRegistry* metrics, Health* health,
+                                                       Clock* clock, Random* random);
   // Stops.
   ~Agent();
   Agent(const Agent&) = delete;
   Agent& operator=(const Agent&) = delete;
 
-  // Makes these the declared subscriptions, instead of those before; the first call also brings back those made by
-  // Subscribe(). INVALID_ARGUMENT, and nothing done, if one of them is wrong or two conflict.
+  // Makes these the declared subscriptions, instead of those before; the first call also brings back those
+  // made by Subscribe(). INVALID_ARGUMENT, and nothing done, if one of them is wrong or two conflict.
   absl::Status Declare(const std::vector<agent::v1::Subscription>& subscriptions);
 
   absl::StatusOr<agent::v1::SubscriptionStatus> Subscribe(const agent::v1::Subscription& subscription);
   absl::Status Unsubscribe(const std::string& reference, bool remove_files);
   absl::StatusOr<agent::v1::SubscriptionStatus> StatusOf(const std::string& reference) const;
   agent::v1::StatusResponse Status() const;
-  absl::StatusOr<agent::v1::SubscriptionStatus> Pin(const std::string& reference, const std::string& digest);
+  absl::StatusOr<agent::v1::SubscriptionStatus> Pin(const std::string& reference,
+                                                    const std::string& digest);
   absl::StatusOr<agent::v1::SubscriptionStatus> Unpin(const std::string& reference);
   absl::StatusOr<agent::v1::SubscriptionStatus> Back(const std::string& reference);
 
@@ -90,8 +92,8 @@ class Agent {
   void RemoveWatcher(const Watcher* watcher);
   std::vector<std::string> References() const;
 
-  // Takes no new work from now on (UNAVAILABLE) and waits until all publishes are done. False if the time came
-  // first, or Stop().
+  // Takes no new work from now on (UNAVAILABLE) and waits until all publishes are done. False if the time
+  // came first, or Stop().
   bool Drain(absl::Time deadline);
   // Cancels what runs, waits for it and closes the watchers. What is active stays. Again: nothing.
   void Stop();
@@ -99,8 +101,8 @@ class Agent {
  private:
   using RunnerPtr = std::shared_ptr<SubscriptionRunner>;
 
-  Agent(AgentOptions options, std::unique_ptr<SnapshotStore> store, ServerClient* client, MetricsRegistry* metrics,
-        Health* health, Clock* clock, Random* random);
+  Agent(AgentOptions options, std::unique_ptr<SnapshotStore> store, ServerClient* client,
+        MetricsRegistry* metrics, Health* health, Clock* clock, Random* random);
 
   // Operations that change the set of subscriptions take turns.
   class Turn {
@@ -139,7 +141,8 @@ class Agent {
 
   mutable absl::Mutex mutex_;
   std::map<std::string, RunnerPtr> runners_ ABSL_GUARDED_BY(mutex_);  // by reference
-  std::map<std::string, record::v1::AgentSubscription> remembered_ ABSL_GUARDED_BY(mutex_);  // of no runner (yet)
+  std::map<std::string, record::v1::AgentSubscription> remembered_
+      ABSL_GUARDED_BY(mutex_);                                          // of no runner (yet)
   std::map<std::string, DatasetName> retired_ ABSL_GUARDED_BY(mutex_);  // symlinks that were left, by path
   std::vector<std::shared_ptr<Watcher>> watchers_ ABSL_GUARDED_BY(mutex_);
   std::string saved_state_ ABSL_GUARDED_BY(mutex_);  // as it is on disk

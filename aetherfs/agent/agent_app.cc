@@ -55,10 +55,12 @@ absl::Status Run(const AgentConfig& config, const std::function<absl::StatusOr<A
   options.root = config.root;
   options.servers = config.servers;
   options.keep = config.keep;
-  ASSIGN_OR_RETURN(const std::unique_ptr<Agent> agent,
-                   Agent::Create(options, client.get(), &metrics, &health, Clock::System(), Random::System()));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<Agent> agent,
+      Agent::Create(options, client.get(), &metrics, &health, Clock::System(), Random::System()));
   AgentService service(agent.get(), end);
-  ASSIGN_OR_RETURN(const std::unique_ptr<AgentListener> listener, AgentListener::Start(config.listen, &service));
+  ASSIGN_OR_RETURN(const std::unique_ptr<AgentListener> listener,
+                   AgentListener::Start(config.listen, &service));
   std::unique_ptr<HttpServer> http;
   if (!config.http_listen.empty()) {
     HttpServerOptions http_options;
@@ -73,14 +75,15 @@ absl::Status Run(const AgentConfig& config, const std::function<absl::StatusOr<A
                                {"listen", fmt::format("{}", fmt::join(listener->addresses(), ","))},
                                {"http", http != nullptr ? http->address() : "off"}});
   signals->Start({.terminate = end, .reload = [&] {
-                   const absl::StatusOr<AgentConfig> again = reread();
-                   const absl::Status status = again.ok() ? agent->Declare(again->Declared()) : again.status();
-                   if (status.ok()) {
-                     LogInfo("configuration read again", {});
-                   } else {
-                     LogError("configuration not taken over; the one before stays", {{"error", status}});
-                   }
-                 }});
+                    const absl::StatusOr<AgentConfig> again = reread();
+                    const absl::Status status =
+                        again.ok() ? agent->Declare(again->Declared()) : again.status();
+                    if (status.ok()) {
+                      LogInfo("configuration read again", {});
+                    } else {
+                      LogError("configuration not taken over; the one before stays", {{"error", status}});
+                    }
+                  }});
   ended.WaitForNotification();
   LogInfo("agent is ending", {});
   if (!agent->Drain(absl::Now() + config.drain_timeout)) {

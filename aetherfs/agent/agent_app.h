@@ -3,8 +3,8 @@
 
 namespace aetherfs {
 
-// The whole of `aetherfs-agent`: reads its configuration, runs until it is told to end, and returns the exit
-// status. Call first thing in main.
+// The whole of `aetherfs-agent`: reads its configuration, runs until it is told to end, and returns the
+// exit status. Call first thing in main.
 int RunAgent(int argc, char** argv);
 
 }  // namespace aetherfs

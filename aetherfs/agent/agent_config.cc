@@ -60,22 +60,27 @@ absl::StatusOr<AgentCommandLine> ParseAgentConfig(const std::vector<std::string>
                                                   const FileReader& read_file) {
   AgentCommandLine line;
   AgentConfig& config = line.config;
-  OptionSet options("aetherfs-agent", "keeps datasets current in a directory, and publishes for local programs");
+  OptionSet options("aetherfs-agent",
+                    "keeps datasets current in a directory, and publishes for local programs");
   options.Add("server", &config.servers, "servers, one of which is enough").ValueName("HOST:PORT");
-  options.Add("listen", &config.listen, "addresses for AgentAPI: unix:///path or HOST:PORT").ValueName("ADDRESS");
+  options.Add("listen", &config.listen, "addresses for AgentAPI: unix:///path or HOST:PORT")
+      .ValueName("ADDRESS");
   options.Add("root", &config.root, "directory that this agent owns").ValueName("DIR");
   options.Add("http-listen", &config.http_listen, "address for health and metrics; off when empty")
       .ValueName("HOST:PORT");
   options.Add("subscribe", &config.subscribe, "reference to keep current; repeatable").ValueName("REF");
   options.AddInt("keep", &config.keep, {1, kMaxKeep}, "versions kept on disk, the active one included");
-  options.Add("drain-timeout", &config.drain_timeout, "how long the end waits for what runs").ValueName("TIME");
-  options.Add("log-level", &config.log_level, "what is logged").Choices({"debug", "info", "warning", "error"});
+  options.Add("drain-timeout", &config.drain_timeout, "how long the end waits for what runs")
+      .ValueName("TIME");
+  options.Add("log-level", &config.log_level, "what is logged")
+      .Choices({"debug", "info", "warning", "error"});
   options.Add("log-format", &config.log_format, "how it is logged").Choices({"text", "json"});
   options.AddStructured("subscriptions", "list of {reference, path, keep, check, notify, include, exclude}",
                         [&](const YamlNode& node) {
-                          return ReadSequence(node, "subscriptions", Agent::kMaxSubscriptions, [&](const YamlNode& item) {
-                            return ReadSubscription(item, &config.subscriptions);
-                          });
+                          return ReadSequence(node, "subscriptions", Agent::kMaxSubscriptions,
+                                              [&](const YamlNode& item) {
+                                                return ReadSubscription(item, &config.subscriptions);
+                                              });
                         });
   ASSIGN_OR_RETURN(line.outcome, options.Parse(args, environment, read_file));
   if (line.outcome.action != ParseOutcome::Action::kRun) return line;

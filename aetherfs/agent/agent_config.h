@@ -11,7 +11,8 @@
 
 namespace aetherfs {
 
-// What `aetherfs-agent` is told by flags, environment and its configuration file (docs/configuration.md). A value.
+// What `aetherfs-agent` is told by flags, environment and its configuration file (docs/configuration.md). A
+// value.
 struct AgentConfig {
   std::vector<std::string> servers = {"127.0.0.1:7400"};
   std::vector<std::string> listen = {"unix:///run/aetherfs/agent.sock"};
@@ -34,7 +35,8 @@ struct AgentCommandLine {
 };
 // INVALID_ARGUMENT, naming the flag, key or value that is wrong. Reads the file, if one is named.
 absl::StatusOr<AgentCommandLine> ParseAgentConfig(const std::vector<std::string>& args,
-                                                  const EnvironmentLookup& environment, const FileReader& read_file);
+                                                  const EnvironmentLookup& environment,
+                                                  const FileReader& read_file);
 
 }  // namespace aetherfs
 

@@ -27,7 +27,8 @@ TEST(AgentConfigTest, DefaultsAreThoseOfTheManual) {
 }
 
 TEST(AgentConfigTest, FileDescribesSubscriptionsWhole) {
-  const auto line = Parse({"--config", "agent.yaml", "--subscribe", "maps/city", "--subscribe", "maps/road:stable"}, R"(
+  const auto line =
+      Parse({"--config", "agent.yaml", "--subscribe", "maps/city", "--subscribe", "maps/road:stable"}, R"(
 keep: 4
 subscriptions:
   - reference: maps/city

@@ -84,7 +84,8 @@ class AgentEndToEndTest : public ::testing::Test {
 
   void WaitForActive(Side& side, const Digest& digest) {
     const absl::Time deadline = absl::Now() + absl::Seconds(60);
-    for (int seen = 0; absl::Now() < deadline; seen = side.watcher->WaitBeyond(seen, absl::Milliseconds(100))) {
+    for (int seen = 0; absl::Now() < deadline;
+         seen = side.watcher->WaitBeyond(seen, absl::Milliseconds(100))) {
       const auto status = side.agent->StatusOf("maps/city");
       if (status.ok() && status->active_digest() == digest.ToString()) return;
     }

@@ -10,10 +10,10 @@
 #include <cerrno>
 #include <cstring>
 
+#include "absl/time/clock.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/os/file.h"
 #include "aetherfs/rpc/channel.h"
-#include "absl/time/clock.h"
 #include "fmt/format.h"
 
 namespace aetherfs {
@@ -29,15 +29,16 @@ absl::Status ClearSocket(const std::string& path) {
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
   if (!path.starts_with('/') || path.size() >= sizeof(address.sun_path)) {
-    return absl::InvalidArgumentError(fmt::format(
-        "'{}' can't be a Unix socket: an absolute path of at most {} bytes is needed", Printable(path),
-        sizeof(address.sun_path) - 1));
+    return absl::InvalidArgumentError(
+        fmt::format("'{}' can't be a Unix socket: an absolute path of at most {} bytes is needed",
+                    Printable(path), sizeof(address.sun_path) - 1));
   }
   RETURN_IF_ERROR(MakeDirectories(ParentPath(path)));
   struct stat status;
   if (::lstat(path.c_str(), &status) != 0) return absl::OkStatus();
   if (!S_ISSOCK(status.st_mode)) {
-    return absl::FailedPreconditionError(fmt::format("{} is there and is not a socket: move it away", path));
+    return absl::FailedPreconditionError(
+        fmt::format("{} is there and is not a socket: move it away", path));
   }
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -50,8 +51,8 @@ absl::Status ClearSocket(const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<AgentListener>> AgentListener::Start(const std::vector<std::string>& addresses,
-                                                                    grpc::Service* service) {
+absl::StatusOr<std::unique_ptr<AgentListener>> AgentListener::Start(
+    const std::vector<std::string>& addresses, grpc::Service* service) {
   static const bool plugins = [] {
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -83,16 +84,19 @@ absl::StatusOr<std::unique_ptr<AgentListener>> AgentListener::Start(const std::v
   ::umask(before);
   if (listener->server_ == nullptr) {
     listener->socket_files_.clear();
-    return absl::UnavailableError(fmt::format("listen on {}: the address can't be had (in use, or not of this machine)",
-                                              fmt::join(addresses, ", ")));
+    return absl::UnavailableError(
+        fmt::format("listen on {}: the address can't be had (in use, or not of this machine)",
+                    fmt::join(addresses, ", ")));
   }
   for (const std::string& path : listener->socket_files_) {
-    if (::chmod(path.c_str(), kSocketMode) != 0) return ErrnoStatus(errno, fmt::format("set the mode of {}", path));
+    if (::chmod(path.c_str(), kSocketMode) != 0)
+      return ErrnoStatus(errno, fmt::format("set the mode of {}", path));
   }
   for (size_t i = 0; i < addresses.size(); ++i) {
     const bool is_unix = std::string_view(addresses[i]).starts_with(kUnixPrefix);
     listener->addresses_.push_back(
-        is_unix ? addresses[i] : fmt::format("{}:{}", addresses[i].substr(0, addresses[i].rfind(':')), ports[i]));
+        is_unix ? addresses[i]
+                : fmt::format("{}:{}", addresses[i].substr(0, addresses[i].rfind(':')), ports[i]));
   }
   return listener;
 }

@@ -14,12 +14,12 @@ namespace aetherfs {
 
 // Serves a gRPC service on Unix sockets (unix:///path) and TCP (HOST:PORT), with health and reflection.
 //
-// A socket file is for its owner and group (mode 0660); its directory is made if need be. One that a dead process
-// left is replaced, one that somebody listens on is not. Thread-safe.
+// A socket file is for its owner and group (mode 0660); its directory is made if need be. One that a dead
+// process left is replaced, one that somebody listens on is not. Thread-safe.
 class AgentListener {
  public:
-  // INVALID_ARGUMENT for an address that is none; FAILED_PRECONDITION if somebody listens there; UNAVAILABLE.
-  // The service must outlive the listener.
+  // INVALID_ARGUMENT for an address that is none; FAILED_PRECONDITION if somebody listens there;
+  // UNAVAILABLE. The service must outlive the listener.
   static absl::StatusOr<std::unique_ptr<AgentListener>> Start(const std::vector<std::string>& addresses,
                                                               grpc::Service* service);
   // Stops at once.

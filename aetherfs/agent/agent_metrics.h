@@ -11,15 +11,15 @@ namespace aetherfs {
 struct AgentMetrics {
   explicit AgentMetrics(MetricsRegistry& registry);
 
-  CounterFamily& updates;         // result: done, failed, refused, corrupt, disk_full
+  CounterFamily& updates;  // result: done, failed, refused, corrupt, disk_full
   HistogramFamily& update_seconds;
-  Counter downloaded_bytes;       // update bytes by source
+  Counter downloaded_bytes;  // update bytes by source
   Counter reused_bytes;
   Counter integrity_failures;
-  CounterFamily& publications;    // result: done, failed, retried
-  GaugeFamily& state;             // subscription, state: 1 for the one that holds
-  GaugeFamily& active_age;        // subscription
-  GaugeFamily& confirmed_age;     // subscription
+  CounterFamily& publications;  // result: done, failed, retried
+  GaugeFamily& state;           // subscription, state: 1 for the one that holds
+  GaugeFamily& active_age;      // subscription
+  GaugeFamily& confirmed_age;   // subscription
 };
 
 }  // namespace aetherfs

@@ -17,12 +17,12 @@ absl::Status Store(absl::StatusOr<T> result, T* response) {
   return result.status();
 }
 
-// One WatchSubscription stream. What changed and is not written yet is kept as a set of references, so a slow reader
-// costs no memory and gets the newest status of each.
+// One WatchSubscription stream. What changed and is not written yet is kept as a set of references, so a
+// slow reader costs no memory and gets the newest status of each.
 //
-// At any time at most one thread has the *turn*: it alone may use the reactor. Nobody has it while there is nothing
-// to write; whoever then brings something takes it, and the end of a write passes it on. Finish() is called with
-// the turn, which is never given back after that.
+// At any time at most one thread has the *turn*: it alone may use the reactor. Nobody has it while there is
+// nothing to write; whoever then brings something takes it, and the end of a write passes it on. Finish()
+// is called with the turn, which is never given back after that.
 class WatchReactor : public grpc::ServerWriteReactor<SubscriptionStatus> {
  public:
   WatchReactor(Agent* agent, std::set<std::string> filter, std::set<std::string> first)
@@ -133,9 +133,11 @@ AgentService::AgentService(Agent* agent, std::function<void()> shut_down)
 grpc::ServerUnaryReactor* AgentService::InPool(grpc::CallbackServerContext* context,
                                                std::function<absl::Status()> work) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  const bool queued = pool_.TrySubmit([reactor, work = std::move(work)] { reactor->Finish(ToGrpc(work())); });
+  const bool queued =
+      pool_.TrySubmit([reactor, work = std::move(work)] { reactor->Finish(ToGrpc(work())); });
   if (!queued) {
-    reactor->Finish(ToGrpc(absl::ResourceExhaustedError("too many calls wait at this agent; try again later")));
+    reactor->Finish(
+        ToGrpc(absl::ResourceExhaustedError("too many calls wait at this agent; try again later")));
   }
   return reactor;
 }
@@ -156,19 +158,23 @@ grpc::ServerUnaryReactor* AgentService::Publish(grpc::CallbackServerContext* con
 grpc::ServerUnaryReactor* AgentService::GetPublication(grpc::CallbackServerContext* context,
                                                        const agent::v1::GetPublicationRequest* request,
                                                        agent::v1::Publication* response) {
-  return InPool(context, [=, this] { return Store(agent_->GetPublication(request->publication_id()), response); });
+  return InPool(context,
+                [=, this] { return Store(agent_->GetPublication(request->publication_id()), response); });
 }
 
 grpc::ServerUnaryReactor* AgentService::Subscribe(grpc::CallbackServerContext* context,
                                                   const agent::v1::SubscribeRequest* request,
                                                   agent::v1::SubscribeResponse* response) {
-  return InPool(context, [=, this] { return Store(agent_->Subscribe(request->subscription()), response->mutable_status()); });
+  return InPool(context, [=, this] {
+    return Store(agent_->Subscribe(request->subscription()), response->mutable_status());
+  });
 }
 
 grpc::ServerUnaryReactor* AgentService::Unsubscribe(grpc::CallbackServerContext* context,
                                                     const agent::v1::UnsubscribeRequest* request,
                                                     agent::v1::UnsubscribeResponse* response) {
-  return InPool(context, [=, this] { return agent_->Unsubscribe(request->reference(), request->remove_files()); });
+  return InPool(context,
+                [=, this] { return agent_->Unsubscribe(request->reference(), request->remove_files()); });
 }
 
 grpc::ServerWriteReactor<SubscriptionStatus>* AgentService::WatchSubscription(
@@ -200,17 +206,21 @@ grpc::ServerUnaryReactor* AgentService::Status(grpc::CallbackServerContext* cont
 }
 
 grpc::ServerUnaryReactor* AgentService::Pin(grpc::CallbackServerContext* context,
-                                            const agent::v1::PinRequest* request, SubscriptionStatus* response) {
-  return InPool(context, [=, this] { return Store(agent_->Pin(request->reference(), request->digest()), response); });
+                                            const agent::v1::PinRequest* request,
+                                            SubscriptionStatus* response) {
+  return InPool(
+      context, [=, this] { return Store(agent_->Pin(request->reference(), request->digest()), response); });
 }
 
 grpc::ServerUnaryReactor* AgentService::Unpin(grpc::CallbackServerContext* context,
-                                              const agent::v1::UnpinRequest* request, SubscriptionStatus* response) {
+                                              const agent::v1::UnpinRequest* request,
+                                              SubscriptionStatus* response) {
   return InPool(context, [=, this] { return Store(agent_->Unpin(request->reference()), response); });
 }
 
 grpc::ServerUnaryReactor* AgentService::Back(grpc::CallbackServerContext* context,
-                                             const agent::v1::BackRequest* request, SubscriptionStatus* response) {
+                                             const agent::v1::BackRequest* request,
+                                             SubscriptionStatus* response) {
   return InPool(context, [=, this] { return Store(agent_->Back(request->reference()), response); });
 }
 
@@ -220,9 +230,10 @@ grpc::ServerUnaryReactor* AgentService::GracefulShutdown(grpc::CallbackServerCon
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   const bool queued = pool_.TrySubmit([this, reactor] {
     const bool drained = agent_->Drain(absl::InfiniteFuture());
-    reactor->Finish(drained ? grpc::Status::OK
-                            : ToGrpc(absl::AbortedError("the agent was told to end before all publishes were done; "
-                                                        "recorded ones go on when it starts again")));
+    reactor->Finish(
+        drained ? grpc::Status::OK
+                : ToGrpc(absl::AbortedError("the agent was told to end before all publishes were done; "
+                                            "recorded ones go on when it starts again")));
     shut_down_();
   });
   if (!queued) reactor->Finish(ToGrpc(absl::ResourceExhaustedError("too many calls wait at this agent")));

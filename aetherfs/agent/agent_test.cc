@@ -33,7 +33,8 @@ TEST_F(AgentTest, DeclaredSubscriptionBecomesActiveAndThenReady) {
 }
 
 TEST_F(AgentTest, NewVersionReplacesTheOldOneAndReusesItsFiles) {
-  TestTree tree = {{"same", {EntryType::kFile, std::string(50'000, 's')}}, {"file", {EntryType::kFile, "one"}}};
+  TestTree tree = {{"same", {EntryType::kFile, std::string(50'000, 's')}},
+                   {"file", {EntryType::kFile, "one"}}};
   const Digest one = PublishTree(tree);
   StartAgent({Subscription("maps/city")});
   WaitForActive(one);
@@ -55,7 +56,8 @@ TEST_F(AgentTest, OnlyAsManyVersionsAsWantedAreKept) {
     versions.push_back(PublishTree(OneFile("version " + std::to_string(i))));
     WaitForActive(versions.back());
   }
-  const SubscriptionStatus status = WaitFor("maps/city:latest", [](const auto& s) { return s.kept_digests_size() == 2; });
+  const SubscriptionStatus status =
+      WaitFor("maps/city:latest", [](const auto& s) { return s.kept_digests_size() == 2; });
   EXPECT_THAT(status.kept_digests(), ElementsAre(versions[4].ToString(), versions[3].ToString()));
   EXPECT_THAT(*ListDirectory(JoinPath(options_.root, ".aetherfs/snapshots/maps%2Fcity")), SizeIs(2));
 }
@@ -134,7 +136,8 @@ TEST_F(AgentTest, CorruptBytesAreNeverActivatedAndTriedAgain) {
 
 TEST_F(AgentTest, VersionThatTheCheckRefusesIsBadForEver) {
   agent::v1::Subscription subscription = Subscription("maps/city");
-  for (const char* word : {"/bin/sh", "-c", "test \"$(cat \"$AETHERFS_DIR/file\")\" != bad"}) subscription.add_check(word);
+  for (const char* word : {"/bin/sh", "-c", "test \"$(cat \"$AETHERFS_DIR/file\")\" != bad"})
+    subscription.add_check(word);
   const Digest one = PublishTree(OneFile("good"));
   StartAgent({subscription});
   WaitForActive(one);
@@ -158,8 +161,9 @@ TEST_F(AgentTest, NotifyCommandRunsAfterASwitch) {
   agent::v1::Subscription subscription = Subscription("maps/city");
   subscription.add_notify("/bin/sh");
   subscription.add_notify("-c");
-  subscription.add_notify("cat $AETHERFS_DIR/file > " + told + ".new; echo \" $AETHERFS_DATASET $AETHERFS_TAG $AETHERFS_DIGEST\" >> " +
-                          told + ".new; mv " + told + ".new " + told);
+  subscription.add_notify("cat $AETHERFS_DIR/file > " + told +
+                          ".new; echo \" $AETHERFS_DATASET $AETHERFS_TAG $AETHERFS_DIGEST\" >> " + told +
+                          ".new; mv " + told + ".new " + told);
   const Digest one = PublishTree(OneFile("one"));
   ASSERT_EQ(::mkfifo((told + ".fifo").c_str(), 0600), 0);
   subscription.set_notify(2, subscription.notify(2) + "; echo done > " + told + ".fifo");
@@ -303,21 +307,24 @@ TEST_F(AgentTest, TagThatIsGoneLeavesTheLastVersion) {
   const Digest one = PublishTree(OneFile("one"));
   StartAgent({Subscription("maps/city"), Subscription("maps/none")});
   WaitForActive(one);
-  const SubscriptionStatus none = WaitFor("maps/none:latest", [](const auto& s) { return !s.error().empty(); });
+  const SubscriptionStatus none =
+      WaitFor("maps/none:latest", [](const auto& s) { return !s.error().empty(); });
   EXPECT_EQ(none.state(), SubscriptionStatus::STATE_WAITING);
   dataset::v1::UpdateTagsRequest request;
   request.set_dataset("maps/city");
   request.add_deletes("latest");
   request.set_nonce("0123456789abcdef");
   ASSERT_TRUE(server_.UpdateTags(request).ok());
-  const SubscriptionStatus gone = WaitFor("maps/city:latest", [](const auto& s) { return s.wanted_digest().empty(); });
+  const SubscriptionStatus gone =
+      WaitFor("maps/city:latest", [](const auto& s) { return s.wanted_digest().empty(); });
   EXPECT_EQ(gone.active_digest(), one.ToString());
   EXPECT_EQ(ConsumedFile(), "one");
 }
 
 TEST_F(AgentTest, SecondAgentOnTheSameRootIsRefused) {
   StartAgent();
-  const auto second = Agent::Create(options_, &server_, &metrics_, &health_, Clock::System(), Random::System());
+  const auto second =
+      Agent::Create(options_, &server_, &metrics_, &health_, Clock::System(), Random::System());
   EXPECT_TRUE(absl::IsFailedPrecondition(second.status())) << second.status();
 }
 
@@ -336,7 +343,8 @@ TEST_F(AgentTest, UnreadableStateIsSetAsideAndFilesStay) {
 // Many versions in a row: a consumer that reads all the time never sees a mixture.
 TEST_F(AgentTest, ConsumersNeverSeeAMixture) {
   const auto tree = [](int i) {
-    return TestTree{{"a", {EntryType::kFile, std::to_string(i)}}, {"b/c", {EntryType::kFile, std::to_string(i)}}};
+    return TestTree{{"a", {EntryType::kFile, std::to_string(i)}},
+                    {"b/c", {EntryType::kFile, std::to_string(i)}}};
   };
   StartAgent({Subscription("maps/city")});
   WaitForActive(PublishTree(tree(0)));
@@ -412,7 +420,8 @@ TEST_F(AgentPublishTest, AsynchronousPublishSurvivesARestartWithTheSameNonce) {
   EXPECT_TRUE(absl::IsNotFound(agent_->GetPublication("nonsense").status()));
   StopAgent();
   StartAgent();  // a finished one is remembered, and not done again
-  EXPECT_EQ(agent_->GetPublication(response->publication_id())->state(), agent::v1::Publication::STATE_DONE);
+  EXPECT_EQ(agent_->GetPublication(response->publication_id())->state(),
+            agent::v1::Publication::STATE_DONE);
   EXPECT_EQ(server_.Calls(FakeServerClient::Method::kPublish), 1);
 }
 

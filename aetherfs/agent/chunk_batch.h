@@ -14,9 +14,9 @@
 
 namespace aetherfs {
 
-// Gathers chunks that were read from disk and checks them against their digests, many at once, which is several
-// times quicker than one by one where the processor hashes in lanes. The manifest must outlive it. Not
-// thread-safe. Takes kMaxBytes of memory once used.
+// Gathers chunks that were read from disk and checks them against their digests, many at once, which is
+// several times quicker than one by one where the processor hashes in lanes. The manifest must outlive it.
+// Not thread-safe. Takes kMaxBytes of memory once used.
 class ChunkBatch {
  public:
   static constexpr size_t kMaxBytes = 2 * 1024 * 1024;  // eight of the largest chunks
@@ -24,8 +24,8 @@ class ChunkBatch {
 
   explicit ChunkBatch(const Manifest& manifest) : manifest_(manifest) {}
 
-  // Where the chunk's bytes are to be put, all of them, before the next call; nullptr if the batch is full and
-  // must be checked first. `tag` comes back from Check().
+  // Where the chunk's bytes are to be put, all of them, before the next call; nullptr if the batch is full
+  // and must be checked first. `tag` comes back from Check().
   char* Add(uint32_t chunk, uint64_t tag);
   // Takes the last Add() back.
   void DropLast();

@@ -31,7 +31,8 @@ FileFiller::FileFiller(const Manifest& manifest, Tree& tree, int work_fd, const 
     for (const uint32_t chunk : manifest.RefsOf(manifest.entries[entry])) ++first_place_[chunk + 1];
     place_count += manifest.entries[entry].ref_count;
   }
-  for (size_t chunk = 0; chunk < manifest.chunks.size(); ++chunk) first_place_[chunk + 1] += first_place_[chunk];
+  for (size_t chunk = 0; chunk < manifest.chunks.size(); ++chunk)
+    first_place_[chunk + 1] += first_place_[chunk];
   places_.resize(place_count);
   filled_ = std::make_unique<std::atomic<bool>[]>(manifest.chunk_refs.size());
   std::vector<uint32_t> next(first_place_.begin(), first_place_.end() - 1);

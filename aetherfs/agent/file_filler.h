@@ -15,18 +15,19 @@ namespace aetherfs {
 
 // Fills files of a tree with chunks that come in any order, each wherever it belongs.
 //
-// A file of one chunk is written under its name at once; its mtime, set last, says that it is whole. A file of
-// several is filled in the work directory, under its entry's number, and renamed when it has all of them; so a
-// file under its name with the right size, mode and mtime is whole, whenever the process dies. Every place is
-// filled once, however often its chunk comes. Nothing is synced.
+// A file of one chunk is written under its name at once; its mtime, set last, says that it is whole. A file
+// of several is filled in the work directory, under its entry's number, and renamed when it has all of
+// them; so a file under its name with the right size, mode and mtime is whole, whenever the process dies.
+// Every place is filled once, however often its chunk comes. Nothing is synced.
 //
-// The caller has checked the bytes, made the directories, and made sure that nothing is there under the files'
-// names. Thread-safe but for AdoptParts. Blocks. Keeps at most kMaxOpenParts files open.
+// The caller has checked the bytes, made the directories, and made sure that nothing is there under the
+// files' names. Thread-safe but for AdoptParts. Blocks. Keeps at most kMaxOpenParts files open.
 class FileFiller {
  public:
   static constexpr size_t kMaxOpenParts = 96;
 
-  // `files`: entries of the manifest that are files with bytes in them. All references must outlive the filler.
+  // `files`: entries of the manifest that are files with bytes in them. All references must outlive the
+  // filler.
   FileFiller(const Manifest& manifest, Tree& tree, int work_fd, const MaterializeOptions& options,
              const std::vector<uint32_t>& files);
 
@@ -42,7 +43,7 @@ class FileFiller {
  private:
   struct File {
     uint32_t entry = 0;
-    std::atomic<uint32_t> missing{0};     // places
+    std::atomic<uint32_t> missing{0};  // places
     std::atomic<bool> sized{false};
   };
   struct Spot {
@@ -65,8 +66,8 @@ class FileFiller {
   const MaterializeOptions& options_;
   const size_t file_count_;
   std::unique_ptr<File[]> files_;
-  std::vector<Spot> places_;           // grouped by chunk
-  std::vector<uint32_t> first_place_;    // by chunk, and the end
+  std::vector<Spot> places_;                     // grouped by chunk
+  std::vector<uint32_t> first_place_;            // by chunk, and the end
   std::unique_ptr<std::atomic<bool>[]> filled_;  // by ref
   std::atomic<uint64_t> incomplete_;
   FdCache parts_{kMaxOpenParts};

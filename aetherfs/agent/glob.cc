@@ -86,7 +86,8 @@ bool GlobMatches(std::string_view pattern, std::string_view path) {
   return row[path.size()] != 0;
 }
 
-absl::Status ValidateGlobs(const std::vector<std::string>& include, const std::vector<std::string>& exclude) {
+absl::Status ValidateGlobs(const std::vector<std::string>& include,
+                           const std::vector<std::string>& exclude) {
   if (include.size() + exclude.size() > kMaxGlobs) {
     return absl::InvalidArgumentError(fmt::format("{} include and exclude patterns; at most {} are allowed",
                                                   include.size() + exclude.size(), kMaxGlobs));
@@ -94,8 +95,9 @@ absl::Status ValidateGlobs(const std::vector<std::string>& include, const std::v
   for (const std::vector<std::string>* patterns : {&include, &exclude}) {
     for (const std::string& pattern : *patterns) {
       if (pattern.size() > kMaxGlobSize) {
-        return absl::InvalidArgumentError(fmt::format("the pattern '{}' has {} bytes; at most {} are allowed",
-                                                      Printable(pattern), pattern.size(), kMaxGlobSize));
+        return absl::InvalidArgumentError(
+            fmt::format("the pattern '{}' has {} bytes; at most {} are allowed", Printable(pattern),
+                        pattern.size(), kMaxGlobSize));
       }
       const absl::Status valid = ValidatePath(pattern);
       if (!valid.ok()) {

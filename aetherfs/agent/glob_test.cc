@@ -62,14 +62,14 @@ Manifest Tree() {
     entry.type = type;
     manifest.entries.push_back(entry);
   };
-  add("a", EntryType::kDirectory);       // 0
-  add("a/b", EntryType::kDirectory);     // 1
-  add("a/b/x.csv", EntryType::kFile);    // 2
-  add("a/b/y.txt", EntryType::kFile);    // 3
-  add("a/z.csv", EntryType::kFile);      // 4
-  add("c", EntryType::kDirectory);       // 5
-  add("c/q", EntryType::kSymlink);       // 6
-  add("d.csv", EntryType::kFile);        // 7
+  add("a", EntryType::kDirectory);     // 0
+  add("a/b", EntryType::kDirectory);   // 1
+  add("a/b/x.csv", EntryType::kFile);  // 2
+  add("a/b/y.txt", EntryType::kFile);  // 3
+  add("a/z.csv", EntryType::kFile);    // 4
+  add("c", EntryType::kDirectory);     // 5
+  add("c/q", EntryType::kSymlink);     // 6
+  add("d.csv", EntryType::kFile);      // 7
   return manifest;
 }
 

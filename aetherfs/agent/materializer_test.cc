@@ -33,7 +33,8 @@ class MaterializerTest : public ::testing::Test {
     stats_.downloaded_bytes = 0;
     stats_.verified_bytes = 0;
     stats_.integrity_failures = 0;
-    return Materialize(fetcher_, dataset_, snapshot.manifest, directory, sources, options, &stats_, cancelled);
+    return Materialize(fetcher_, dataset_, snapshot.manifest, directory, sources, options, &stats_,
+                       cancelled);
   }
 
   TemporaryDirectory temporary_ = *TemporaryDirectory::Create("materializer");
@@ -60,7 +61,8 @@ TEST_F(MaterializerTest, DirectoryHoldsExactlyTheSnapshot) {
 }
 
 TEST_F(MaterializerTest, ReadOnlyFilesHaveNoWriteBits) {
-  const TestTree tree = {{"d/a", {EntryType::kFile, "text", 0755}}, {"b", {EntryType::kFile, std::string(5000, 'x'), 0664}}};
+  const TestTree tree = {{"d/a", {EntryType::kFile, "text", 0755}},
+                         {"b", {EntryType::kFile, std::string(5000, 'x'), 0664}}};
   const TestSnapshot snapshot = StoreSnapshot(server_, "test/data", tree);
   ASSERT_TRUE(Make(snapshot, Dir("out"), {}, {.read_only = true}).ok());
   EXPECT_EQ(ReadTree(Dir("out")), Expected(tree, true));
@@ -71,7 +73,8 @@ TEST_F(MaterializerTest, ReadOnlyFilesHaveNoWriteBits) {
 TEST_F(MaterializerTest, UnchangedFilesAreLinkedAndOnlyTheRestIsFetched) {
   std::mt19937_64 random(2);
   TestTree tree;
-  for (int i = 0; i < 20; ++i) tree["f" + std::to_string(i)] = {EntryType::kFile, std::string(3000, char('a' + i))};
+  for (int i = 0; i < 20; ++i)
+    tree["f" + std::to_string(i)] = {EntryType::kFile, std::string(3000, char('a' + i))};
   const TestSnapshot before = StoreSnapshot(server_, "test/data", tree);
   ASSERT_TRUE(Make(before, Dir("v1"), {}, {.read_only = true}).ok());
   tree["f3"].contents = std::string(700, 'Z');
@@ -102,7 +105,8 @@ TEST_F(MaterializerTest, FileWhoseAttributesNoLongerMatchIsNotLinked) {
   ASSERT_TRUE(Make(snapshot, Dir("v1"), {}, {.read_only = true}).ok());
   const timespec touched[2] = {{1, 0}, {1, 0}};
   ASSERT_EQ(::utimensat(AT_FDCWD, Dir("v1/a").c_str(), touched, 0), 0);
-  const auto result = Make(snapshot, Dir("v2"), {{Dir("v1"), &snapshot.manifest, true}}, {.read_only = true});
+  const auto result =
+      Make(snapshot, Dir("v2"), {{Dir("v1"), &snapshot.manifest, true}}, {.read_only = true});
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(ReadTree(Dir("v2")), Expected(tree, true));
   EXPECT_EQ(stats_.downloaded_bytes, 0);  // its bytes were still right, and copied
@@ -137,7 +141,9 @@ TEST_F(MaterializerTest, MissingSourceIsNoError) {
 }
 
 TEST_F(MaterializerTest, FilterLimitsWhatIsThere) {
-  const TestTree tree = {{"a/x.csv", {EntryType::kFile, "x"}}, {"a/y.txt", {EntryType::kFile, "y"}}, {"b", {EntryType::kFile, "b"}}};
+  const TestTree tree = {{"a/x.csv", {EntryType::kFile, "x"}},
+                         {"a/y.txt", {EntryType::kFile, "y"}},
+                         {"b", {EntryType::kFile, "b"}}};
   const TestSnapshot snapshot = StoreSnapshot(server_, "test/data", tree);
   const auto result = Make(snapshot, Dir("out"), {}, {.include = {"a"}, .exclude = {"**/*.txt"}});
   ASSERT_TRUE(result.ok()) << result.status();
@@ -146,11 +152,12 @@ TEST_F(MaterializerTest, FilterLimitsWhatIsThere) {
 }
 
 TEST_F(MaterializerTest, NamesThatTheSnapshotDoesNotHaveAreRemoved) {
-  const TestTree tree = {{"a/x", {EntryType::kFile, "x"}}, {"b", {EntryType::kFile, "b"}}, {"c", {EntryType::kSymlink, "t"}}};
+  const TestTree tree = {
+      {"a/x", {EntryType::kFile, "x"}}, {"b", {EntryType::kFile, "b"}}, {"c", {EntryType::kSymlink, "t"}}};
   const TestSnapshot snapshot = StoreSnapshot(server_, "test/data", tree);
   ASSERT_TRUE(MakeDirectories(Dir("out/stray/deep")).ok());
-  ASSERT_TRUE(MakeDirectories(Dir("out/b/x")).ok());          // a directory where a file belongs
-  ASSERT_EQ(::symlink("/", Dir("out/a").c_str()), 0);         // a way out where a directory belongs
+  ASSERT_TRUE(MakeDirectories(Dir("out/b/x")).ok());   // a directory where a file belongs
+  ASSERT_EQ(::symlink("/", Dir("out/a").c_str()), 0);  // a way out where a directory belongs
   ASSERT_EQ(::symlink("wrong", Dir("out/c").c_str()), 0);
   std::ofstream(Dir("out/file")) << "stray";
   const auto result = Make(snapshot, Dir("out"));
@@ -160,7 +167,8 @@ TEST_F(MaterializerTest, NamesThatTheSnapshotDoesNotHaveAreRemoved) {
 }
 
 TEST_F(MaterializerTest, ManifestMayUseTheWorkDirectorysName) {
-  const TestTree tree = {{".aetherfs-work/boot", {EntryType::kFile, "mine"}}, {".aetherfs-work.1", {EntryType::kFile, "too"}}};
+  const TestTree tree = {{".aetherfs-work/boot", {EntryType::kFile, "mine"}},
+                         {".aetherfs-work.1", {EntryType::kFile, "too"}}};
   const TestSnapshot snapshot = StoreSnapshot(server_, "test/data", tree);
   for (int round = 0; round < 2; ++round) {
     const auto result = Make(snapshot, Dir("out"));
@@ -170,7 +178,8 @@ TEST_F(MaterializerTest, ManifestMayUseTheWorkDirectorysName) {
 }
 
 TEST_F(MaterializerTest, BytesThatAreWrongEverywhereAreDataLoss) {
-  const TestSnapshot snapshot = StoreSnapshot(server_, "test/data", {{"a", {EntryType::kFile, std::string(900, 'q') + "1"}}});
+  const TestSnapshot snapshot =
+      StoreSnapshot(server_, "test/data", {{"a", {EntryType::kFile, std::string(900, 'q') + "1"}}});
   server_.CorruptDownloads(snapshot.manifest.blocks[0].digest, 100, true);
   const auto result = Make(snapshot, Dir("out"));
   EXPECT_TRUE(absl::IsDataLoss(result.status())) << result.status();
@@ -212,7 +221,8 @@ TEST_F(MaterializerTest, AnInterruptedAttemptIsContinued) {
 }
 
 TEST_F(MaterializerTest, AfterAPowerFailureWhatIsThereIsReadAgain) {
-  const TestTree tree = {{"a", {EntryType::kFile, std::string(900, 'a')}}, {"b", {EntryType::kFile, std::string(800, 'b')}}};
+  const TestTree tree = {{"a", {EntryType::kFile, std::string(900, 'a')}},
+                         {"b", {EntryType::kFile, std::string(800, 'b')}}};
   const TestSnapshot snapshot = StoreSnapshot(server_, "test/data", tree);
   ASSERT_TRUE(Make(snapshot, Dir("out")).ok());
   // As a crash leaves it that lost a file's bytes but not its name.
@@ -229,8 +239,8 @@ TEST_F(MaterializerTest, AfterAPowerFailureWhatIsThereIsReadAgain) {
   EXPECT_EQ(result->reused_bytes, 800);
 }
 
-// Random trees, from random sources of which some rotted, are always exactly right; nothing is fetched that an
-// intact source has.
+// Random trees, from random sources of which some rotted, are always exactly right; nothing is fetched that
+// an intact source has.
 TEST_F(MaterializerTest, AnySourcesYieldTheSnapshot) {
   for (uint64_t seed = 0; seed < 25; ++seed) {
     std::mt19937_64 random(seed);
@@ -241,7 +251,8 @@ TEST_F(MaterializerTest, AnySourcesYieldTheSnapshot) {
                                        StoreSnapshot(server_, "test/data", second),
                                        StoreSnapshot(server_, "test/data", third)};
     const bool read_only = random() % 2 == 0;
-    const MaterializeOptions options{.read_only = read_only, .parallelism = 1 + static_cast<int>(random() % 3)};
+    const MaterializeOptions options{.read_only = read_only,
+                                     .parallelism = 1 + static_cast<int>(random() % 3)};
     const std::string base = Dir("seed" + std::to_string(seed));
     std::vector<LocalSource> sources;
     bool rotted = false;

@@ -27,23 +27,24 @@ bool SameContent(const Manifest& a, const Manifest::Entry& x, const Manifest& b,
 }
 
 bool Linkable(const Manifest& a, const Manifest::Entry& x, const Manifest& b, const Manifest::Entry& y) {
-  return y.type == EntryType::kFile && x.mode == y.mode && x.mtime_ns == y.mtime_ns && SameContent(a, x, b, y);
+  return y.type == EntryType::kFile && x.mode == y.mode && x.mtime_ns == y.mtime_ns &&
+         SameContent(a, x, b, y);
 }
 
 // A hint for finding a linkable file under another name; what it finds is compared in full.
 uint64_t LinkKey(const Manifest& manifest, const Manifest::Entry& entry) {
   uint64_t key;
   std::memcpy(&key, manifest.chunks[manifest.RefsOf(entry)[0]].digest.data(), sizeof(key));
-  key ^= std::rotl(entry.size * 0x9e3779b97f4a7c15ULL, 20) ^ std::rotl(static_cast<uint64_t>(entry.mtime_ns), 40) ^
-         (uint64_t{entry.mode} << 50);
+  key ^= std::rotl(entry.size * 0x9e3779b97f4a7c15ULL, 20) ^
+         std::rotl(static_cast<uint64_t>(entry.mtime_ns), 40) ^ (uint64_t{entry.mode} << 50);
   return key;
 }
 
 // Makes one plan; the steps are in the order of Make().
 class Planner {
  public:
-  Planner(const Manifest& manifest, const std::vector<LocalSource>& sources, const MaterializeOptions& options,
-          const std::vector<bool>& complete)
+  Planner(const Manifest& manifest, const std::vector<LocalSource>& sources,
+          const MaterializeOptions& options, const std::vector<bool>& complete)
       : manifest_(manifest), sources_(sources), options_(options), complete_(complete) {}
 
   MaterializePlan Make() {
@@ -87,7 +88,8 @@ class Planner {
              (order = ComparePaths(source.entries[at].path, entry.path)) < 0) {
         ++at;
       }
-      if (at < source.entries.size() && order == 0 && Linkable(manifest_, entry, source, source.entries[at])) {
+      if (at < source.entries.size() && order == 0 &&
+          Linkable(manifest_, entry, source, source.entries[at])) {
         AddLink(e, s, static_cast<uint32_t>(at));
       } else {
         rest.push_back(e);
@@ -100,7 +102,8 @@ class Planner {
   void LinkByContent() {
     if (todo_.empty()) return;
     absl::flat_hash_map<uint64_t, std::pair<uint32_t, uint32_t>> wanted;  // to where it was found
-    for (const uint32_t e : todo_) wanted.try_emplace(LinkKey(manifest_, manifest_.entries[e]), kNone, kNone);
+    for (const uint32_t e : todo_)
+      wanted.try_emplace(LinkKey(manifest_, manifest_.entries[e]), kNone, kNone);
     for (uint32_t s = 0; s < sources_.size(); ++s) {
       if (!sources_[s].may_link || sources_[s].manifest == nullptr) continue;
       const Manifest& source = *sources_[s].manifest;
@@ -143,7 +146,8 @@ class Planner {
     if (!plan_.fetches.empty()) plan_.fetch_bytes = PlanFetch(manifest_, plan_.fetches).bytes;
   }
 
-  void AddCopy(std::vector<bool>& needed, uint32_t chunk, uint32_t source, uint32_t entry, uint64_t offset) {
+  void AddCopy(std::vector<bool>& needed, uint32_t chunk, uint32_t source, uint32_t entry,
+               uint64_t offset) {
     needed[chunk] = false;
     plan_.copies.push_back({chunk, source, entry, offset});
     plan_.copy_bytes += manifest_.chunks[chunk].size;

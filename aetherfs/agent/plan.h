@@ -8,8 +8,9 @@
 namespace aetherfs {
 
 // PlanMaterialize for a directory in which some entries are complete already (`complete`, by entry; empty:
-// none). Those are left out of links, copies, fetches and byte counts, but stay in `entries`. Where the same
-// chunks are needed elsewhere they are copied from them: as from a source numbered sources.size(). Pure.
+// none). Those are left out of links, copies, fetches and byte counts, but stay in `entries`. Where the
+// same chunks are needed elsewhere they are copied from them: as from a source numbered sources.size().
+// Pure.
 MaterializePlan PlanRemaining(const Manifest& manifest, const std::vector<LocalSource>& sources,
                               const MaterializeOptions& options, const std::vector<bool>& complete);
 

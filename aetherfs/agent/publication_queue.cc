@@ -45,7 +45,8 @@ std::string Author() {
   passwd entry;
   passwd* found = nullptr;
   char buffer[1024];
-  const bool known = ::getpwuid_r(::geteuid(), &entry, buffer, sizeof(buffer), &found) == 0 && found != nullptr;
+  const bool known =
+      ::getpwuid_r(::geteuid(), &entry, buffer, sizeof(buffer), &found) == 0 && found != nullptr;
   return fmt::format("{}@{}", known ? entry.pw_name : std::to_string(::geteuid()), host);
 }
 
@@ -54,12 +55,13 @@ std::string Author() {
 absl::StatusOr<PublishOptions> ToPublishOptions(const agent::v1::PublishRequest& request) {
   ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(request.reference()));
   if (reference.digest.has_value()) {
-    return absl::InvalidArgumentError(
-        fmt::format("'{}' names a digest; a publish makes one: leave it out", Printable(request.reference())));
+    return absl::InvalidArgumentError(fmt::format("'{}' names a digest; a publish makes one: leave it out",
+                                                  Printable(request.reference())));
   }
   if (!reference.host.empty()) {
-    return absl::InvalidArgumentError(fmt::format("'{}' names a server; an agent publishes to its own: leave '{}/' out",
-                                                  Printable(request.reference()), reference.host));
+    return absl::InvalidArgumentError(
+        fmt::format("'{}' names a server; an agent publishes to its own: leave '{}/' out",
+                    Printable(request.reference()), reference.host));
   }
   if (!request.path().starts_with('/')) {
     return absl::InvalidArgumentError(
@@ -71,7 +73,8 @@ absl::StatusOr<PublishOptions> ToPublishOptions(const agent::v1::PublishRequest&
   if (!reference.tag.empty() || request.tags().empty()) options.tags.push_back(reference.TagOrDefault());
   for (const std::string& tag : request.tags()) {
     RETURN_IF_ERROR(ValidateTag(tag));
-    if (std::find(options.tags.begin(), options.tags.end(), tag) == options.tags.end()) options.tags.push_back(tag);
+    if (std::find(options.tags.begin(), options.tags.end(), tag) == options.tags.end())
+      options.tags.push_back(tag);
   }
   options.path = request.path();
   options.message = request.message();
@@ -105,8 +108,9 @@ agent::v1::PublishResult ToProto(const PublishResult& result) {
   return proto;
 }
 
-PublicationQueue::PublicationQueue(Options options, ServerClient* client, ThreadPool* pool, Scheduler* scheduler,
-                                   Clock* clock, Random* random, AgentMetrics* metrics)
+PublicationQueue::PublicationQueue(Options options, ServerClient* client, ThreadPool* pool,
+                                   Scheduler* scheduler, Clock* clock, Random* random,
+                                   AgentMetrics* metrics)
     : options_(std::move(options)),
       client_(client),
       pool_(pool),
@@ -117,7 +121,9 @@ PublicationQueue::PublicationQueue(Options options, ServerClient* client, Thread
 
 PublicationQueue::~PublicationQueue() { Stop(); }
 
-std::string PublicationQueue::PathOf(const std::string& id) const { return JoinPath(options_.directory, id); }
+std::string PublicationQueue::PathOf(const std::string& id) const {
+  return JoinPath(options_.directory, id);
+}
 
 absl::Status PublicationQueue::Save(const Record& record) const {
   return WriteFileAtomically(PathOf(record.publication().publication_id()),
@@ -135,8 +141,10 @@ absl::Status PublicationQueue::Recover() {
     ASSIGN_OR_RETURN(const std::string bytes, ReadWholeFile(PathOf(name), kMaxRecordSize));
     Record record;
     const absl::Status read = DecodeRecord(RecordKind::kPublication, bytes, &record);
-    if (!read.ok() || record.publication().publication_id() != name || record.nonce().size() != kNonceSize) {
-      LogError("a recorded publication is unreadable and set aside", {{"file", PathOf(name)}, {"error", read}});
+    if (!read.ok() || record.publication().publication_id() != name ||
+        record.nonce().size() != kNonceSize) {
+      LogError("a recorded publication is unreadable and set aside",
+               {{"file", PathOf(name)}, {"error", read}});
       RETURN_IF_ERROR(Rename(PathOf(name), PathOf(name) + ".unreadable"));
       continue;
     }
@@ -180,7 +188,8 @@ absl::StatusOr<std::string> PublicationQueue::Enqueue(const agent::v1::PublishRe
     const auto waiting = std::count_if(records_.begin(), records_.end(),
                                        [](const auto& r) { return !IsFinished(r.second.publication()); });
     if (static_cast<size_t>(waiting) >= kMaxWaiting) {
-      return absl::ResourceExhaustedError(fmt::format("{} publications are waiting to be done already", waiting));
+      return absl::ResourceExhaustedError(
+          fmt::format("{} publications are waiting to be done already", waiting));
     }
     record.mutable_publication()->set_publication_id(fmt::format(
         "{:016x}-{:04x}-{:08x}", absl::ToUnixMicros(now), next_number_++ & 0xffff, random_->Next() >> 32));
@@ -241,9 +250,9 @@ void PublicationQueue::Ended(const std::string& id, const absl::StatusOr<Publish
     attempts = static_cast<int>(publication->attempts());
     publication->set_error(result.ok() ? "" : Describe(result.status()));
     if (result.ok()) *publication->mutable_result() = ToProto(*result);
-    publication->set_state(result.ok()   ? Publication::STATE_DONE
-                           : finished    ? Publication::STATE_FAILED
-                                         : Publication::STATE_WAITING);
+    publication->set_state(result.ok() ? Publication::STATE_DONE
+                           : finished  ? Publication::STATE_FAILED
+                                       : Publication::STATE_WAITING);
     if (finished) kept.set_finished_unix_micros(absl::ToUnixMicros(clock_->Now()));
     record = kept;
   }
@@ -251,12 +260,14 @@ void PublicationQueue::Ended(const std::string& id, const absl::StatusOr<Publish
   const absl::Status saved = Save(record);
   if (!saved.ok()) LogWarning("could not record how a publication stands", {{"id", id}, {"error", saved}});
   if (result.ok()) {
-    LogInfo("published", {{"id", id}, {"reference", record.publication().request().reference()},
+    LogInfo("published", {{"id", id},
+                          {"reference", record.publication().request().reference()},
                           {"digest", result->digest.ToString()}});
     return Forget();
   }
-  LogWarning(finished ? "publication failed for good" : "publication failed and is tried again",
-             {{"id", id}, {"reference", record.publication().request().reference()}, {"error", result.status()}});
+  LogWarning(
+      finished ? "publication failed for good" : "publication failed and is tried again",
+      {{"id", id}, {"reference", record.publication().request().reference()}, {"error", result.status()}});
   if (finished) return Forget();
   const absl::Duration delay =
       options_.retry_initial / 4 +
@@ -283,8 +294,9 @@ absl::StatusOr<Publication> PublicationQueue::Get(const std::string& id) const {
   absl::MutexLock lock(&mutex_);
   const auto found = records_.find(id);
   if (found == records_.end()) {
-    return absl::NotFoundError(fmt::format(
-        "there is no publication '{}' (the newest {} finished ones are remembered)", Printable(id), kMaxFinished));
+    return absl::NotFoundError(
+        fmt::format("there is no publication '{}' (the newest {} finished ones are remembered)",
+                    Printable(id), kMaxFinished));
   }
   return found->second.publication();
 }
@@ -299,11 +311,11 @@ std::vector<Publication> PublicationQueue::List() const {
 bool PublicationQueue::AwaitIdle(absl::Time deadline) const {
   absl::MutexLock lock(&mutex_);
   const auto is_idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return running_ == 0 && std::all_of(records_.begin(), records_.end(), [](const auto& r) {
-             return IsFinished(r.second.publication());
-           });
+    return running_ == 0 && std::all_of(records_.begin(), records_.end(),
+                                        [](const auto& r) { return IsFinished(r.second.publication()); });
   };
-  const auto is_over = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return is_idle() || cancelled_.load(); };
+  const auto is_over = [&]()
+                           ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return is_idle() || cancelled_.load(); };
   mutex_.AwaitWithDeadline(absl::Condition(&is_over), deadline);
   return is_idle();
 }

@@ -29,12 +29,12 @@ agent::v1::PublishResult ToProto(const PublishResult& result);
 
 // Publishes through the agent: at once, or recorded on disk first and retried until done.
 //
-// An asynchronous publication is acknowledged when its record is on disk, and goes on after any crash, with the
-// same nonce: however often it is tried it makes one journal entry. It ends as done, or as failed when it can
-// never succeed. The newest kMaxFinished finished ones are remembered.
+// An asynchronous publication is acknowledged when its record is on disk, and goes on after any crash, with
+// the same nonce: however often it is tried it makes one journal entry. It ends as done, or as failed when
+// it can never succeed. The newest kMaxFinished finished ones are remembered.
 //
-// Thread-safe. Pool and scheduler may hold calls into it after Stop(): destroy first the scheduler, then the pool,
-// then this. Everything else outlives it.
+// Thread-safe. Pool and scheduler may hold calls into it after Stop(): destroy first the scheduler, then
+// the pool, then this. Everything else outlives it.
 class PublicationQueue {
  public:
   static constexpr size_t kMaxFinished = 100;
@@ -46,12 +46,13 @@ class PublicationQueue {
     absl::Duration retry_initial = absl::Seconds(1);
     absl::Duration retry_most = absl::Minutes(1);
   };
-  PublicationQueue(Options options, ServerClient* client, ThreadPool* pool, Scheduler* scheduler, Clock* clock,
-                   Random* random, AgentMetrics* metrics);
+  PublicationQueue(Options options, ServerClient* client, ThreadPool* pool, Scheduler* scheduler,
+                   Clock* clock, Random* random, AgentMetrics* metrics);
   // Stops.
   ~PublicationQueue();
 
-  // Reads what an earlier process left and goes on with it. Unreadable records are set aside, with a warning.
+  // Reads what an earlier process left and goes on with it. Unreadable records are set aside, with a
+  // warning.
   absl::Status Recover();
 
   // Publishes now; `done` is called once, by a thread that may block.

@@ -28,15 +28,14 @@ std::vector<std::string> ListOrNothing(const std::string& path) {
 absl::Status RemoveUnfinishedManifests(const std::string& manifests) {
   for (const std::string& dataset : ListOrNothing(manifests)) {
     for (const std::string& name : ListOrNothing(JoinPath(manifests, dataset))) {
-      if (!Digest::ParseHex(name).ok()) RETURN_IF_ERROR(RemoveFile(JoinPath(JoinPath(manifests, dataset), name)));
+      if (!Digest::ParseHex(name).ok())
+        RETURN_IF_ERROR(RemoveFile(JoinPath(JoinPath(manifests, dataset), name)));
     }
   }
   return absl::OkStatus();
 }
 
-std::string RandomName() {
-  return fmt::format("{:016x}", Random::System()->Next());
-}
+std::string RandomName() { return fmt::format("{:016x}", Random::System()->Next()); }
 
 }  // namespace
 
@@ -92,7 +91,8 @@ std::vector<std::string> SnapshotStore::DatasetDirectories() const {
   return {all.begin(), all.end()};
 }
 
-absl::StatusOr<std::string> SnapshotStore::ReadManifest(const DatasetName& dataset, const Digest& digest) const {
+absl::StatusOr<std::string> SnapshotStore::ReadManifest(const DatasetName& dataset,
+                                                        const Digest& digest) const {
   const std::string path = JoinPath(JoinPath(OwnPath("manifests"), DirectoryName(dataset)), digest.Hex());
   ASSIGN_OR_RETURN(const std::string object, ReadWholeFile(path, kMaxManifestFile));
   return DecodeManifestObject(object, digest);
@@ -136,12 +136,13 @@ absl::Status SnapshotStore::MakeLinkParents(const std::string& path) const {
       return ErrnoStatus(errno, fmt::format("create directory {}", LinkPath(path.substr(0, slash))));
     }
     if (made) RETURN_IF_ERROR(Sync(directory.get(), LinkPath(path.substr(0, slash))));
-    UniqueFd next(::openat(directory.get(), component.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    UniqueFd next(
+        ::openat(directory.get(), component.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!next.valid()) {
-      return absl::FailedPreconditionError(
-          fmt::format("{} is not a directory, so the symlink {} can't be made below it: move it away or give the "
-                      "subscription another path",
-                      LinkPath(path.substr(0, slash)), LinkPath(path)));
+      return absl::FailedPreconditionError(fmt::format(
+          "{} is not a directory, so the symlink {} can't be made below it: move it away or give the "
+          "subscription another path",
+          LinkPath(path.substr(0, slash)), LinkPath(path)));
     }
     directory = std::move(next);
   }
@@ -152,7 +153,8 @@ absl::Status SnapshotStore::CheckLinkPlace(const std::string& path) const {
   struct stat status;
   if (::lstat(LinkPath(path).c_str(), &status) != 0 || S_ISLNK(status.st_mode)) return absl::OkStatus();
   return absl::FailedPreconditionError(
-      fmt::format("{} is there and is not a symlink: move it away or give the subscription another path", LinkPath(path)));
+      fmt::format("{} is there and is not a symlink: move it away or give the subscription another path",
+                  LinkPath(path)));
 }
 
 absl::Status SnapshotStore::Activate(const std::string& path, const SnapshotKey& key) const {
@@ -166,9 +168,12 @@ absl::Status SnapshotStore::Activate(const std::string& path, const SnapshotKey&
   return ReplaceSymlink(target, LinkPath(path));
 }
 
-absl::Status SnapshotStore::SyncLink(const std::string& path) const { return SyncDirectory(ParentPath(LinkPath(path))); }
+absl::Status SnapshotStore::SyncLink(const std::string& path) const {
+  return SyncDirectory(ParentPath(LinkPath(path)));
+}
 
-std::optional<std::string> SnapshotStore::ActiveName(const std::string& path, const DatasetName& dataset) const {
+std::optional<std::string> SnapshotStore::ActiveName(const std::string& path,
+                                                     const DatasetName& dataset) const {
   const absl::StatusOr<std::string> target = ReadSymlink(LinkPath(path));
   if (!target.ok()) return std::nullopt;
   const std::string ours = fmt::format(".aetherfs/snapshots/{}/", DirectoryName(dataset));
@@ -253,7 +258,8 @@ absl::Status SnapshotStore::RemoveExcept(const std::string& dataset_directory,
     for (const std::string& name : ListOrNothing(JoinPath(OwnPath(kind), dataset_directory))) {
       ASSIGN_OR_RETURN(const bool moved, MoveToTrash(kind, dataset_directory, name, stays));
       trashed = trashed || moved;
-      if (const auto digest = SnapshotKey::DigestOf(name); !moved && digest.has_value()) digests.insert(*digest);
+      if (const auto digest = SnapshotKey::DigestOf(name); !moved && digest.has_value())
+        digests.insert(*digest);
     }
   }
   const std::string manifests = JoinPath(OwnPath("manifests"), dataset_directory);

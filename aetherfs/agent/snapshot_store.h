@@ -43,13 +43,14 @@ struct SnapshotKey {
 //   ROOT/.aetherfs/{state,publications/,cache/}   others' (agent.h)
 //   ROOT/.aetherfs/{trash/,lock}                  what is being removed; keeps a second agent off
 //
-// Invariant: what lies in snapshots/ is whole whenever the machine stops, because it gets there by one rename
-// after it was synced, and leaves by one rename into the trash.
+// Invariant: what lies in snapshots/ is whole whenever the machine stops, because it gets there by one
+// rename after it was synced, and leaves by one rename into the trash.
 //
 // Thread-safe. All calls block on the disk, none while holding the lock.
 class SnapshotStore {
  public:
-  // Creates what is missing, takes the lock and empties the trash. FAILED_PRECONDITION if another agent has it.
+  // Creates what is missing, takes the lock and empties the trash. FAILED_PRECONDITION if another agent has
+  // it.
   static absl::StatusOr<std::unique_ptr<SnapshotStore>> Open(const std::string& root);
 
   const std::string& root() const { return root_; }
@@ -69,7 +70,8 @@ class SnapshotStore {
   // The canonical manifest. NOT_FOUND; DATA_LOSS if the file rotted.
   absl::StatusOr<std::string> ReadManifest(const DatasetName& dataset, const Digest& digest) const;
   // Atomic, but not synced: it can always be had again.
-  absl::Status WriteManifest(const DatasetName& dataset, const Digest& digest, std::string_view canonical) const;
+  absl::Status WriteManifest(const DatasetName& dataset, const Digest& digest,
+                             std::string_view canonical) const;
 
   // Staged and synced becomes a snapshot, durably.
   absl::Status Promote(const SnapshotKey& key) const;
@@ -81,8 +83,8 @@ class SnapshotStore {
   // FAILED_PRECONDITION if ROOT/<path> is there and is not a symlink.
   absl::Status CheckLinkPlace(const std::string& path) const;
   absl::Status SyncLink(const std::string& path) const;
-  // The name of the dataset's snapshot that the symlink points at, also if that is gone; nullopt if there is no
-  // symlink or it points elsewhere.
+  // The name of the dataset's snapshot that the symlink points at, also if that is gone; nullopt if there
+  // is no symlink or it points elsewhere.
   std::optional<std::string> ActiveName(const std::string& path, const DatasetName& dataset) const;
   // Removes the symlink if it points at a snapshot of the dataset, and directories above that got empty.
   absl::Status RemoveLink(const std::string& path, const DatasetName& dataset) const;
@@ -106,9 +108,9 @@ class SnapshotStore {
   // While it lives, nobody else has one for this key: it may be staged. Waits for whoever stages it now.
   Lease TakeForStaging(const SnapshotKey& key);
 
-  // Removes all of a dataset directory, staged things and manifests too, but what is leased and what `stays` says
-  // must stay. It is asked once nobody can take a lease on that snapshot any more, so its answer can't be outdated
-  // by an activation that holds one.
+  // Removes all of a dataset directory, staged things and manifests too, but what is leased and what
+  // `stays` says must stay. It is asked once nobody can take a lease on that snapshot any more, so its
+  // answer can't be outdated by an activation that holds one.
   absl::Status RemoveExcept(const std::string& dataset_directory,
                             const std::function<bool(const std::string& name)>& stays);
 
@@ -116,7 +118,8 @@ class SnapshotStore {
   SnapshotStore(std::string root, FileLock lock);
 
   void Release(const std::string& id);
-  // Moves ROOT/.aetherfs/<kind>/<directory>/<name> into the trash, unless it is leased or stays. True if it did.
+  // Moves ROOT/.aetherfs/<kind>/<directory>/<name> into the trash, unless it is leased or stays. True if it
+  // did.
   absl::StatusOr<bool> MoveToTrash(const char* kind, const std::string& directory, const std::string& name,
                                    const std::function<bool(const std::string& name)>& stays);
   absl::Status MakeLinkParents(const std::string& path) const;
@@ -126,7 +129,7 @@ class SnapshotStore {
   const FileLock lock_;
 
   absl::Mutex mutex_;
-  absl::flat_hash_map<std::string, int> leases_ ABSL_GUARDED_BY(mutex_);      // by "<dataset>/<name>"
+  absl::flat_hash_map<std::string, int> leases_ ABSL_GUARDED_BY(mutex_);  // by "<dataset>/<name>"
   absl::flat_hash_set<std::string> removing_ ABSL_GUARDED_BY(mutex_);
 };
 

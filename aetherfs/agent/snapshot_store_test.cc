@@ -78,13 +78,16 @@ TEST_F(SnapshotStoreTest, OnlyWhatStaysOrIsLeasedIsLeft) {
   std::sort(kept.begin(), kept.end());
   {
     const SnapshotStore::Lease lease = store_->Take(dataset_, Key("b").Name());
-    ASSERT_TRUE(store_->RemoveExcept("maps%2Fcity", [&](const auto& name) { return name == Key("a").Name(); }).ok());
+    ASSERT_TRUE(
+        store_->RemoveExcept("maps%2Fcity", [&](const auto& name) { return name == Key("a").Name(); })
+            .ok());
     EXPECT_EQ(store_->Names(dataset_), kept);
     EXPECT_TRUE(store_->ReadManifest(dataset_, Key("b").digest).ok());
     EXPECT_TRUE(absl::IsNotFound(store_->ReadManifest(dataset_, Key("c").digest).status()));
     EXPECT_FALSE(Exists(store_->StagingPath(Key("d"))));
   }
-  ASSERT_TRUE(store_->RemoveExcept("maps%2Fcity", [&](const auto& name) { return name == Key("a").Name(); }).ok());
+  ASSERT_TRUE(
+      store_->RemoveExcept("maps%2Fcity", [&](const auto& name) { return name == Key("a").Name(); }).ok());
   EXPECT_THAT(store_->Names(dataset_), ElementsAre(Key("a").Name()));
   EXPECT_THAT(*ListDirectory(store_->OwnPath("trash")), IsEmpty());
 }

@@ -26,19 +26,20 @@
 
 // What makes staging restartable, in this order on disk:
 //   1. the work directory, with a marker that names this boot of the machine;
-//   2. directories, symlinks, links, files, in any order (a file is whole once it has its name, size, mode and
+//   2. directories, symlinks, links, files, in any order (a file is whole once it has its name, size, mode
+//   and
 //      mtime: file_filler.h), everything synced;
 //   3. the work directory goes, and the top directory is synced.
 // So without a work directory all that is there is durable; with one of this boot, what is there is whole,
-// because a killed process loses nothing that it wrote; with one of an earlier boot the power may have failed
-// before the sync, and everything is read and checked again.
+// because a killed process loses nothing that it wrote; with one of an earlier boot the power may have
+// failed before the sync, and everything is read and checked again.
 
 namespace aetherfs {
 namespace {
 
-constexpr size_t kSyncOneByOne = 64;   // more files or directories than that: one sync of the file system
+constexpr size_t kSyncOneByOne = 64;  // more files or directories than that: one sync of the file system
 constexpr size_t kLinksPerTask = 512;
-constexpr size_t kSmallWork = 2;       // tasks, below which no threads are started
+constexpr size_t kSmallWork = 2;  // tasks, below which no threads are started
 constexpr char kBootMarker[] = "boot";
 
 std::string CurrentBoot() {
@@ -59,9 +60,9 @@ std::string WorkName(const Manifest& manifest) {
 
 class Stager {
  public:
-  Stager(Fetcher& fetcher, const DatasetName& dataset, const Manifest& manifest, const std::string& directory,
-         const std::vector<LocalSource>& sources, const MaterializeOptions& options, TransferStats* stats,
-         const std::atomic<bool>* cancelled)
+  Stager(Fetcher& fetcher, const DatasetName& dataset, const Manifest& manifest,
+         const std::string& directory, const std::vector<LocalSource>& sources,
+         const MaterializeOptions& options, TransferStats* stats, const std::atomic<bool>* cancelled)
       : fetcher_(fetcher),
         dataset_(dataset),
         manifest_(manifest),
@@ -74,7 +75,8 @@ class Stager {
   absl::StatusOr<MaterializeResult> Run() {
     absl::Status status = RunSteps();
     if (absl::IsResourceExhausted(status) && fits_) status = ExplainFullDisk(status);
-    if (!status.ok()) return Annotate(status, fmt::format("stage a snapshot of {} in {}", dataset_.str(), directory_));
+    if (!status.ok())
+      return Annotate(status, fmt::format("stage a snapshot of {} in {}", dataset_.str(), directory_));
     return result_;
   }
 
@@ -109,7 +111,8 @@ class Stager {
 
   absl::Status Open();
   absl::Status LookAtWhatIsThere();
-  absl::Status LookAt(uint32_t directory_entry, const absl::flat_hash_map<std::string_view, uint32_t>& wanted);
+  absl::Status LookAt(uint32_t directory_entry,
+                      const absl::flat_hash_map<std::string_view, uint32_t>& wanted);
   absl::StatusOr<bool> IsWhole(int directory_fd, uint32_t entry);
   absl::Status RecheckComplete();
   absl::Status CheckSpace();
@@ -140,8 +143,8 @@ class Stager {
   std::vector<std::unique_ptr<Tree>> source_trees_;  // null: can't be opened
   std::string work_name_;
   UniqueFd work_;
-  bool has_work_ = false;     // the work directory is there
-  bool fits_ = false;         // the plan, on the disk
+  bool has_work_ = false;       // the work directory is there
+  bool fits_ = false;           // the plan, on the disk
   std::vector<bool> complete_;  // by entry; empty: none
   MaterializePlan plan_;
   std::vector<uint32_t> to_fill_;  // files, ascending
@@ -185,7 +188,8 @@ absl::Status Stager::Open() {
     source_trees_.push_back(tree.ok() ? *std::move(tree) : nullptr);
   }
   if (fresh) return absl::OkStatus();
-  const int work = ::openat(tree_->root_fd(), work_name_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  const int work =
+      ::openat(tree_->root_fd(), work_name_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   work_.reset(work);
   has_work_ = work_.valid();
   return LookAtWhatIsThere();
@@ -199,7 +203,8 @@ absl::Status Stager::LookAtWhatIsThere() {
   complete_.assign(manifest_.entries.size(), false);
   RETURN_IF_ERROR(LookAt(kRootEntry, wanted));
   for (const uint32_t e : entries) {
-    if (manifest_.entries[e].type == EntryType::kDirectory && complete_[e]) RETURN_IF_ERROR(LookAt(e, wanted));
+    if (manifest_.entries[e].type == EntryType::kDirectory && complete_[e])
+      RETURN_IF_ERROR(LookAt(e, wanted));
   }
   if (!has_work_) return absl::OkStatus();
   const auto boot = ReadWholeFile(JoinPath(JoinPath(directory_, work_name_), kBootMarker), 256);
@@ -320,12 +325,14 @@ absl::Status Stager::BeginWork() {
     if (::mkdirat(tree_->root_fd(), work_name_.c_str(), 0700) != 0) {
       return ErrnoStatus(errno, fmt::format("create {}", JoinPath(directory_, work_name_)));
     }
-    work_.reset(::openat(tree_->root_fd(), work_name_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    work_.reset(
+        ::openat(tree_->root_fd(), work_name_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!work_.valid()) return ErrnoStatus(errno, fmt::format("open {}", JoinPath(directory_, work_name_)));
   }
   const UniqueFd marker(
       ::openat(work_.get(), kBootMarker, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!marker.valid()) return ErrnoStatus(errno, fmt::format("write into {}", JoinPath(directory_, work_name_)));
+  if (!marker.valid())
+    return ErrnoStatus(errno, fmt::format("write into {}", JoinPath(directory_, work_name_)));
   return WriteAt(marker.get(), 0, CurrentBoot());
 }
 
@@ -343,7 +350,8 @@ absl::Status Stager::MakeSkeleton() {
     const char* const name = tree_->NameOf(e);
     if (entry.type == EntryType::kDirectory) {
       // The second call is for a umask that takes bits away.
-      if (::mkdirat(parent->get(), name, entry.mode) != 0 || ::fchmodat(parent->get(), name, entry.mode, 0) != 0) {
+      if (::mkdirat(parent->get(), name, entry.mode) != 0 ||
+          ::fchmodat(parent->get(), name, entry.mode, 0) != 0) {
         return ErrnoStatus(errno, fmt::format("create directory {}", tree_->PathOf(e)));
       }
     } else if (entry.type == EntryType::kSymlink) {
@@ -359,9 +367,10 @@ absl::Status Stager::MakeSkeleton() {
 }
 
 absl::Status Stager::MakeEmptyFile(int directory_fd, uint32_t entry) {
-  const UniqueFd fd(
-      ::openat(directory_fd, tree_->NameOf(entry), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-  const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, ToTimespec(manifest_.entries[entry].mtime_ns)};
+  const UniqueFd fd(::openat(directory_fd, tree_->NameOf(entry),
+                             O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
+                             ToTimespec(manifest_.entries[entry].mtime_ns)};
   if (!fd.valid() || ::fchmod(fd.get(), ModeOnDisk(manifest_.entries[entry], options_)) != 0 ||
       ::futimens(fd.get(), times) != 0) {
     return ErrnoStatus(errno, fmt::format("create {}", tree_->PathOf(entry)));
@@ -452,13 +461,15 @@ absl::Status Stager::FillFiles() {
     RETURN_IF_ERROR(CheckCancelled());
     RETURN_IF_ERROR(fetcher_.FetchChunks(
         dataset_, manifest_, missing,
-        [&](uint32_t chunk, std::string_view data) { return filler.Place(chunk, data); }, stats_, cancelled_));
+        [&](uint32_t chunk, std::string_view data) { return filler.Place(chunk, data); }, stats_,
+        cancelled_));
     for (const uint32_t chunk : missing) {
       result_.reused_bytes -= std::min<uint64_t>(result_.reused_bytes, manifest_.chunks[chunk].size);
     }
   }
   if (filler.incomplete_files() != 0) {
-    return absl::InternalError(fmt::format("{} files are not whole though every chunk came", filler.incomplete_files()));
+    return absl::InternalError(
+        fmt::format("{} files are not whole though every chunk came", filler.incomplete_files()));
   }
   return absl::OkStatus();
 }
@@ -486,7 +497,8 @@ absl::Status Stager::CopyRun(FileFiller& filler, std::span<const MaterializePlan
   return batch.Check([&](const ChunkBatch::Checked& checked) {
     if (checked.right) return filler.Place(checked.chunk, checked.bytes);
     // Nobody may have written to a linkable source, so its bytes have rotted.
-    if (checked.tag >= sources_.size() || sources_[checked.tag].may_link) stats_->integrity_failures.fetch_add(1);
+    if (checked.tag >= sources_.size() || sources_[checked.tag].may_link)
+      stats_->integrity_failures.fetch_add(1);
     return absl::OkStatus();
   });
 }
@@ -497,7 +509,8 @@ absl::Status Stager::Finish() {
   return options_.durable ? Sync(tree_->root_fd(), directory_) : absl::OkStatus();
 }
 
-// All at the end: the first sync usually writes everything that is new at once, and the others find nothing to do.
+// All at the end: the first sync usually writes everything that is new at once, and the others find nothing
+// to do.
 absl::Status Stager::SyncAll() {
   std::vector<uint32_t> directories;
   for (const uint32_t e : plan_.entries) {

@@ -5,10 +5,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "aetherfs/agent/materializer.h"
 #include "aetherfs/base/quantity.h"
 #include "aetherfs/base/status.h"
-#include "aetherfs/os/process.h"
 #include "aetherfs/telemetry/log.h"
 #include "fmt/format.h"
 
@@ -17,8 +15,7 @@ namespace {
 
 using agent::v1::SubscriptionStatus;
 
-constexpr size_t kMaxSources = 4;                      // kept versions that an update looks for chunks in
-constexpr size_t kMaxManifestInMemory = 1024 * 1024;   // canonical bytes; larger ones are read again from disk
+1024 * 1024;  // canonical bytes; larger ones are read again from disk
 
 int64_t ToMicros(absl::Time time) { return absl::ToUnixMicros(time); }
 
@@ -41,7 +38,8 @@ std::string_view ResultName(const absl::Status& status, bool refused) {
 std::shared_ptr<SubscriptionRunner> SubscriptionRunner::Create(SubscriptionSpec spec, bool by_api,
                                                                const record::v1::AgentSubscription& saved,
                                                                const SubscriptionContext& context) {
-  return std::shared_ptr<SubscriptionRunner>(new SubscriptionRunner(std::move(spec), by_api, saved, context));
+  return std::shared_ptr<SubscriptionRunner>(
+      new SubscriptionRunner(std::move(spec), by_api, saved, context));
 }
 
 SubscriptionRunner::SubscriptionRunner(SubscriptionSpec spec, bool by_api,
@@ -60,7 +58,8 @@ SubscriptionRunner::SubscriptionRunner(SubscriptionSpec spec, bool by_api,
     }
     return list;
   };
-  if (const absl::StatusOr<Digest> pinned = Digest::FromBytes(saved.pinned()); pinned.ok()) pinned_ = *pinned;
+  if (const absl::StatusOr<Digest> pinned = Digest::FromBytes(saved.pinned()); pinned.ok())
+    pinned_ = *pinned;
   history_ = digests(saved.history(), kMaxHistory);
   bad_ = digests(saved.bad(), kMaxBad);
   activated_ = absl::FromUnixMicros(saved.activated_unix_micros());
@@ -172,7 +171,8 @@ void SubscriptionRunner::OnTrouble(const absl::Status& status) {
     absl::MutexLock lock(&mutex_);
     trouble_ = Describe(status);
   }
-  if (!absl::IsCancelled(status)) LogWarning("lost the servers", {{"subscription", reference_}, {"error", status}});
+  if (!absl::IsCancelled(status))
+    LogWarning("lost the servers", {{"subscription", reference_}, {"error", status}});
   context_.changed(reference_);
 }
 
@@ -226,8 +226,8 @@ void SubscriptionRunner::Finished(const Digest& target, const Outcome& outcome) 
     } else {
       delay = absl::IsResourceExhausted(outcome.status)
                   ? context_.retry.disk_full
-                  : context_.retry.initial / 4 + BackoffDelay(failures_, context_.retry.initial, context_.retry.most,
-                                                              *context_.random);
+                  : context_.retry.initial / 4 + BackoffDelay(failures_, context_.retry.initial,
+                                                              context_.retry.most, *context_.random);
       ++failures_;
     }
   }
@@ -261,164 +261,6 @@ void SubscriptionRunner::RetryLater(absl::Duration delay) {
     }
     self->MaybeUpdate();
   });
-}
-
-SubscriptionRunner::Outcome SubscriptionRunner::Update(const Digest& target) {
-  const absl::Time start = context_.clock->Now();
-  const SnapshotKey key = KeyOf(target);
-  const SnapshotStore::Lease lease = context_.store->Take(key.dataset, key.Name());
-  agent::v1::UpdateStats stats;
-  Outcome outcome;
-  {
-    // Another subscription may be at the same version.
-    const SnapshotStore::Lease turn = context_.store->TakeForStaging(key);
-    if (!context_.store->Has(key)) outcome.status = Stage(key, &stats, &outcome.refused);
-  }
-  if (!outcome.status.ok()) return outcome;
-  const absl::StatusOr<bool> switched = Activate(key);
-  outcome.status = switched.status();
-  if (!switched.ok() || !*switched) return outcome;
-  const absl::Duration elapsed = context_.clock->Now() - start;
-  stats.set_seconds(absl::ToDoubleSeconds(elapsed));
-  context_.metrics->update_seconds.Only().Observe(stats.seconds());
-  RefreshOnDisk();
-  {
-    absl::MutexLock lock(&mutex_);
-    last_update_ = stats;
-    has_last_update_ = true;
-  }
-  LogInfo("version is active", {{"subscription", reference_},
-                                {"digest", target.ToString()},
-                                {"files", stats.files()},
-                                {"bytes", stats.bytes()},
-                                {"downloaded_bytes", stats.downloaded_bytes()},
-                                {"elapsed", elapsed}});
-  if (!unsaved_manifest_.empty()) {
-    const absl::Status saved = context_.store->WriteManifest(spec_.dataset, target, unsaved_manifest_);
-    if (!saved.ok()) LogWarning("could not keep a manifest", {{"error", saved}});
-    if (unsaved_manifest_.size() > kMaxManifestInMemory) manifest_.reset();
-    std::string().swap(unsaved_manifest_);
-  }
-  return outcome;
-}
-
-absl::StatusOr<std::shared_ptr<const Manifest>> SubscriptionRunner::LoadManifest(const Digest& digest,
-                                                                                 std::string* fetched,
-                                                                                 TransferStats* stats) {
-  if (manifest_ != nullptr && manifest_digest_ == digest) return manifest_;
-  absl::StatusOr<std::string> canonical = context_.store->ReadManifest(spec_.dataset, digest);
-  if (!canonical.ok() && fetched != nullptr) {
-    canonical = context_.fetcher->FetchManifest(spec_.dataset, digest, stats);
-    if (canonical.ok()) *fetched = *canonical;
-  }
-  if (!canonical.ok()) return canonical.status();
-  ASSIGN_OR_RETURN(Manifest manifest, DecodeManifest(*canonical));
-  return std::make_shared<const Manifest>(std::move(manifest));
-}
-
-absl::Status SubscriptionRunner::Stage(const SnapshotKey& key, agent::v1::UpdateStats* stats, bool* refused) {
-  TransferStats transfer;
-  std::string().swap(unsaved_manifest_);
-  // What is active now and other kept versions, newest first; only those whose manifests are here.
-  std::vector<std::string> names;
-  {
-    absl::MutexLock lock(&mutex_);
-    if (active_.has_value()) names.push_back(*active_);
-    for (const Digest& digest : history_) names.push_back(KeyOf(digest).Name());
-  }
-  for (std::string& name : context_.store->Names(spec_.dataset)) names.push_back(std::move(name));
-  std::vector<std::string> seen;
-  std::vector<SnapshotStore::Lease> leases;
-  std::vector<std::shared_ptr<const Manifest>> manifests;
-  std::vector<LocalSource> sources;
-  const std::string base = ParentPath(context_.store->SnapshotPath(key));
-  for (const std::string& name : names) {
-    const std::optional<Digest> digest = SnapshotKey::DigestOf(name);
-    if (sources.size() == kMaxSources || !digest.has_value()) continue;
-    if (std::find(seen.begin(), seen.end(), name) != seen.end()) continue;
-    seen.push_back(name);
-    SnapshotStore::Lease lease = context_.store->Take(spec_.dataset, name);
-    if (!Exists(JoinPath(base, name))) continue;
-    // The active version saves so much that its manifest is worth a request if it is not here.
-    std::string fetched;
-    absl::StatusOr<std::shared_ptr<const Manifest>> manifest =
-        LoadManifest(*digest, sources.empty() ? &fetched : nullptr, &transfer);
-    if (!manifest.ok()) continue;
-    leases.push_back(std::move(lease));
-    manifests.push_back(*std::move(manifest));
-    sources.push_back({JoinPath(base, name), manifests.back().get(), true});
-  }
-
-  const auto account = [&] {
-    stats->set_downloaded_bytes(transfer.downloaded_bytes.load());
-    stats->set_requests(transfer.requests.load());
-    context_.metrics->downloaded_bytes.Increment(static_cast<double>(transfer.downloaded_bytes.load()));
-    context_.metrics->integrity_failures.Increment(static_cast<double>(transfer.integrity_failures.load()));
-  };
-  absl::StatusOr<std::shared_ptr<const Manifest>> manifest = LoadManifest(key.digest, &unsaved_manifest_, &transfer);
-  if (!manifest.ok()) {
-    account();
-    return manifest.status();
-  }
-  MaterializeOptions options;
-  options.read_only = true;
-  options.include = spec_.include;
-  options.exclude = spec_.exclude;
-  options.durable = context_.durable;
-  const absl::StatusOr<MaterializeResult> result =
-      Materialize(*context_.fetcher, spec_.dataset, **manifest, context_.store->StagingPath(key), sources, options,
-                  &transfer, &cancelled_);
-  account();
-  RETURN_IF_ERROR(result.status());
-  stats->set_files(result->files);
-  stats->set_bytes(result->bytes);
-  stats->set_reused_bytes(result->reused_bytes);
-  context_.metrics->reused_bytes.Increment(static_cast<double>(result->reused_bytes));
-  RETURN_IF_ERROR(RunCheck(key, refused));
-  RETURN_IF_ERROR(context_.store->Promote(key));
-  manifest_ = *manifest;
-  manifest_digest_ = key.digest;
-  return absl::OkStatus();
-}
-
-absl::Status SubscriptionRunner::RunCheck(const SnapshotKey& key, bool* refused) {
-  if (spec_.check.empty()) return absl::OkStatus();
-  const std::string directory = context_.store->StagingPath(key);
-  CommandOptions command;
-  command.argv = spec_.check;
-  command.environment = {{"AETHERFS_DATASET", spec_.dataset.str()},
-                         {"AETHERFS_TAG", spec_.tag},
-                         {"AETHERFS_DIGEST", key.digest.ToString()},
-                         {"AETHERFS_DIR", directory}};
-  command.directory = directory;
-  command.timeout = context_.hook_timeout;
-  const absl::StatusOr<CommandResult> result = RunCommand(command, &cancelled_);
-  if (!result.ok()) return Annotate(result.status(), fmt::format("run the check command of {}", reference_));
-  if (result->exit_status == 0 && !result->timed_out) return absl::OkStatus();
-  *refused = true;
-  context_.store->DiscardStaging(key).IgnoreError();
-  return absl::FailedPreconditionError(
-      fmt::format("the check command '{}' refused it ({}); its last words: {}", Printable(spec_.check.front()),
-                  result->timed_out ? "timed out" : fmt::format("exit status {}", result->exit_status),
-                  Printable(result->output)));
-}
-
-void SubscriptionRunner::RunNotify(const SnapshotKey& key) const {
-  CommandOptions command;
-  command.argv = spec_.notify;
-  command.environment = {{"AETHERFS_DATASET", spec_.dataset.str()},
-                         {"AETHERFS_TAG", spec_.tag},
-                         {"AETHERFS_DIGEST", key.digest.ToString()},
-                         {"AETHERFS_DIR", context_.store->LinkPath(spec_.path)}};
-  command.timeout = context_.hook_timeout;
-  const absl::StatusOr<CommandResult> result = RunCommand(command, &cancelled_);
-  if (!result.ok()) {
-    LogWarning("notify command could not be run", {{"subscription", reference_}, {"error", result.status()}});
-  } else if (result->exit_status != 0) {
-    LogWarning("notify command failed", {{"subscription", reference_},
-                                         {"exit_status", result->exit_status},
-                                         {"output", Printable(result->output)}});
-  }
 }
 
 absl::StatusOr<bool> SubscriptionRunner::Activate(const SnapshotKey& key) {
@@ -478,7 +320,8 @@ void SubscriptionRunner::Settled() {
   if (HasActive() && context_.durable) {
     // The link first: an older version is only removed once it can't come back by a power failure.
     const absl::Status synced = context_.store->SyncLink(spec_.path);
-    if (!synced.ok()) LogWarning("could not sync a symlink", {{"subscription", reference_}, {"error", synced}});
+    if (!synced.ok())
+      LogWarning("could not sync a symlink", {{"subscription", reference_}, {"error", synced}});
   }
   context_.settled(spec_);
   RefreshOnDisk();
@@ -548,14 +391,15 @@ absl::Status SubscriptionRunner::Back() {
     if (context_.store->Has(KeyOf(digest))) return Pin(digest);
   }
   return absl::NotFoundError(
-      fmt::format("no version of {} older than the active one is kept (keep: {}); pin a digest instead", reference_,
-                  spec_.keep));
+      fmt::format("no version of {} older than the active one is kept (keep: {}); pin a digest instead",
+                  reference_, spec_.keep));
 }
 
 SubscriptionStatus::State SubscriptionRunner::State() const {
   const std::optional<Digest> target = Target();
   if (running_) return SubscriptionStatus::STATE_UPDATING;
-  const bool refused = tag_.has_value() && tag_->digest.has_value() && IsBad(*tag_->digest) && !pinned_.has_value();
+  const bool refused =
+      tag_.has_value() && tag_->digest.has_value() && IsBad(*tag_->digest) && !pinned_.has_value();
   if (!error_.empty() || refused) return SubscriptionStatus::STATE_FAILING;
   if (!active_.has_value()) return SubscriptionStatus::STATE_WAITING;
   if (target.has_value() && !IsActive(*target)) return SubscriptionStatus::STATE_UPDATING;
@@ -579,7 +423,8 @@ SubscriptionStatus SubscriptionRunner::Status() const {
   if (pinned_.has_value()) status.set_pinned_digest(pinned_->ToString());
   for (const Digest& digest : history_) {
     const std::string name = KeyOf(digest).Name();
-    if (std::binary_search(on_disk_.begin(), on_disk_.end(), name)) status.add_kept_digests(digest.ToString());
+    if (std::binary_search(on_disk_.begin(), on_disk_.end(), name))
+      status.add_kept_digests(digest.ToString());
   }
   for (const Digest& digest : bad_) status.add_bad_digests(digest.ToString());
   if (has_last_update_) *status.mutable_last_update() = last_update_;
@@ -611,8 +456,10 @@ std::set<std::string> SubscriptionRunner::KeptNames() const {
   absl::MutexLock lock(&mutex_);
   std::set<std::string> names;
   if (active_.has_value()) names.insert(*active_);
-  if (const std::optional<Digest> target = Target(); target.has_value()) names.insert(KeyOf(*target).Name());
-  for (size_t i = 0; i < std::min<size_t>(history_.size(), spec_.keep); ++i) names.insert(KeyOf(history_[i]).Name());
+  if (const std::optional<Digest> target = Target(); target.has_value())
+    names.insert(KeyOf(*target).Name());
+  for (size_t i = 0; i < std::min<size_t>(history_.size(), spec_.keep); ++i)
+    names.insert(KeyOf(history_[i]).Name());
   return names;
 }
 

@@ -39,8 +39,8 @@ struct SubscriptionContext {
   SnapshotStore* store = nullptr;
   ServerClient* client = nullptr;
   Fetcher* fetcher = nullptr;
-  ThreadPool* updates = nullptr;  // one task per running update
-  ThreadPool* hooks = nullptr;    // notify commands
+  ThreadPool* updates = nullptr;       // one task per running update
+  ThreadPool* hooks = nullptr;         // notify commands
   ThreadPool* housekeeping = nullptr;  // what comes after a switch
   Scheduler* scheduler = nullptr;
   Clock* clock = nullptr;
@@ -59,13 +59,13 @@ struct SubscriptionContext {
 
 // Keeps one subscription current: resolve, plan, stage, verify, activate, notify.
 //
-// At any time it has a target: the pinned version if there is one, otherwise what the tag points at. While the
-// target is not active and nothing hinders it, one update runs in the pool `updates`; a target that changes
-// meanwhile is taken up when that update has ended, whatever came between. What is active is what the symlink
-// points at; it only ever points at snapshots that are whole and were not refused.
+// At any time it has a target: the pinned version if there is one, otherwise what the tag points at. While
+// the target is not active and nothing hinders it, one update runs in the pool `updates`; a target that
+// changes meanwhile is taken up when that update has ended, whatever came between. What is active is what
+// the symlink points at; it only ever points at snapshots that are whole and were not refused.
 //
-// An update that fails is tried again after a jittered backoff; at once if the target changes. A version that
-// the check command refuses is never tried again, here, until it is forgotten (Unpin of it, or a new
+// An update that fails is tried again after a jittered backoff; at once if the target changes. A version
+// that the check command refuses is never tried again, here, until it is forgotten (Unpin of it, or a new
 // subscription, does not do that). An error never changes what is active.
 //
 // Thread-safe. Recover, Stop, Pin and Back block on the disk. Held by shared_ptr: its tasks keep it alive.
@@ -95,8 +95,8 @@ class SubscriptionRunner : public std::enable_shared_from_this<SubscriptionRunne
   std::set<std::string> KeptNames() const;
   bool HasActive() const;
 
-  // Holds it at a version that the caller knows to exist. A version that is on disk becomes active before this
-  // returns. FAILED_PRECONDITION if the check command refused it.
+  // Holds it at a version that the caller knows to exist. A version that is on disk becomes active before
+  // this returns. FAILED_PRECONDITION if the check command refused it.
   absl::Status Pin(const Digest& digest);
   void Unpin();
   // NOT_FOUND if no older version is kept.
@@ -160,13 +160,13 @@ class SubscriptionRunner : public std::enable_shared_from_this<SubscriptionRunne
   std::optional<std::string> active_ ABSL_GUARDED_BY(mutex_);  // name of the snapshot's directory
   absl::Time activated_ ABSL_GUARDED_BY(mutex_) = absl::UnixEpoch();
   std::vector<std::string> on_disk_ ABSL_GUARDED_BY(mutex_);  // names of the dataset's snapshots, sorted
-  std::vector<Digest> history_ ABSL_GUARDED_BY(mutex_);  // newest first
-  std::vector<Digest> bad_ ABSL_GUARDED_BY(mutex_);      // newest first
+  std::vector<Digest> history_ ABSL_GUARDED_BY(mutex_);       // newest first
+  std::vector<Digest> bad_ ABSL_GUARDED_BY(mutex_);           // newest first
   bool running_ ABSL_GUARDED_BY(mutex_) = false;
   bool waiting_to_retry_ ABSL_GUARDED_BY(mutex_) = false;
   uint64_t retry_generation_ ABSL_GUARDED_BY(mutex_) = 0;
   bool activating_ ABSL_GUARDED_BY(mutex_) = false;
-  bool settling_ ABSL_GUARDED_BY(mutex_) = false;   // a task for it is queued
+  bool settling_ ABSL_GUARDED_BY(mutex_) = false;  // a task for it is queued
   int settles_running_ ABSL_GUARDED_BY(mutex_) = 0;
   bool settled_once_ ABSL_GUARDED_BY(mutex_) = false;
   bool started_ ABSL_GUARDED_BY(mutex_) = false;

@@ -20,24 +20,25 @@ absl::StatusOr<Reference> ParseTagReference(std::string_view text) {
         Printable(text)));
   }
   if (!reference.host.empty()) {
-    return absl::InvalidArgumentError(fmt::format(
-        "'{}' names a server; an agent follows its own servers (--server): leave '{}/' out", Printable(text),
-        reference.host));
+    return absl::InvalidArgumentError(
+        fmt::format("'{}' names a server; an agent follows its own servers (--server): leave '{}/' out",
+                    Printable(text), reference.host));
   }
   return reference;
 }
 
 absl::Status CheckCommand(std::string_view name, const std::vector<std::string>& argv) {
   if (argv.size() > kMaxCommandArguments) {
-    return absl::InvalidArgumentError(
-        fmt::format("the {} command has {} arguments; at most {} are allowed", name, argv.size(), kMaxCommandArguments));
+    return absl::InvalidArgumentError(fmt::format("the {} command has {} arguments; at most {} are allowed",
+                                                  name, argv.size(), kMaxCommandArguments));
   }
   if (!argv.empty() && argv.front().empty()) {
     return absl::InvalidArgumentError(fmt::format("the {} command's program is empty", name));
   }
   for (const std::string& argument : argv) {
     if (argument.find('\0') != std::string::npos) {
-      return absl::InvalidArgumentError(fmt::format("an argument of the {} command holds a NUL byte", name));
+      return absl::InvalidArgumentError(
+          fmt::format("an argument of the {} command holds a NUL byte", name));
     }
   }
   return absl::OkStatus();
@@ -58,17 +59,19 @@ absl::StatusOr<SubscriptionSpec> SubscriptionSpec::Parse(const agent::v1::Subscr
   spec.path = subscription.path().empty() ? spec.dataset.str() + "/" + spec.tag : subscription.path();
   const absl::Status valid = ValidatePath(spec.path);
   if (!valid.ok()) {
-    return absl::InvalidArgumentError(fmt::format("the subscription {} can't have the path '{}' below the root: {}",
-                                                  spec.Reference(), Printable(spec.path), Message(valid)));
+    return absl::InvalidArgumentError(
+        fmt::format("the subscription {} can't have the path '{}' below the root: {}", spec.Reference(),
+                    Printable(spec.path), Message(valid)));
   }
   if (PathsConflict(spec.path, kOwnDirectory)) {
-    return absl::InvalidArgumentError(fmt::format("the subscription {} can't have the path '{}': {} is the agent's own",
-                                                  spec.Reference(), Printable(spec.path), kOwnDirectory));
+    return absl::InvalidArgumentError(
+        fmt::format("the subscription {} can't have the path '{}': {} is the agent's own", spec.Reference(),
+                    Printable(spec.path), kOwnDirectory));
   }
   spec.keep = subscription.keep() == 0 ? default_keep : subscription.keep();
   if (spec.keep > kMaxKeep) {
-    return absl::InvalidArgumentError(
-        fmt::format("the subscription {} can't keep {} versions; at most {}", spec.Reference(), spec.keep, kMaxKeep));
+    return absl::InvalidArgumentError(fmt::format("the subscription {} can't keep {} versions; at most {}",
+                                                  spec.Reference(), spec.keep, kMaxKeep));
   }
   spec.check = ToVector(subscription.check());
   spec.notify = ToVector(subscription.notify());

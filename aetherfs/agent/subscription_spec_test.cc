@@ -49,10 +49,11 @@ TEST(SubscriptionSpecTest, WhatCanNotBeFollowedIsRefusedByName) {
   const std::string digest = "@sha256:" + std::string(64, 'a');
   for (const auto& asked :
        {Asked(""), Asked("UPPER"), Asked("a" + digest), Asked("host:7400/a"), Asked("a", "../outside"),
-        Asked("a", "/absolute"), Asked("a", ".aetherfs"), Asked("a", ".aetherfs/snapshots/x"), Asked("a", "x//y"),
-        Asked("a", std::string("nul\0byte", 8))}) {
+        Asked("a", "/absolute"), Asked("a", ".aetherfs"), Asked("a", ".aetherfs/snapshots/x"),
+        Asked("a", "x//y"), Asked("a", std::string("nul\0byte", 8))}) {
     const auto spec = SubscriptionSpec::Parse(asked, 2);
-    EXPECT_TRUE(absl::IsInvalidArgument(spec.status())) << asked.ShortDebugString() << ": " << spec.status();
+    EXPECT_TRUE(absl::IsInvalidArgument(spec.status()))
+        << asked.ShortDebugString() << ": " << spec.status();
   }
   agent::v1::Subscription many = Asked("a");
   many.set_keep(kMaxKeep + 1);

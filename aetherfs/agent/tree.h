@@ -33,8 +33,8 @@ timespec ToTimespec(int64_t nanoseconds);
 // Whether `status` is of a regular file with that size, mtime and permission bits.
 bool LooksLike(const struct stat& status, const Manifest::Entry& entry, unsigned mode);
 
-// Open descriptors by number, the least recently used of them closed when there are too many. One in use stays
-// open until its last user lets go. Thread-safe; does no I/O but close, and that outside its lock.
+// Open descriptors by number, the least recently used of them closed when there are too many. One in use
+// stays open until its last user lets go. Thread-safe; does no I/O but close, and that outside its lock.
 class FdCache {
  public:
   using Handle = std::shared_ptr<const UniqueFd>;
@@ -54,8 +54,8 @@ class FdCache {
 };
 
 // A directory on disk that holds (a part of) a manifest's entries, opened once; everything in it is reached
-// from there, component by component, through no symlink, whatever the manifest or the disk says. Holds at most
-// kMaxOpenDirectories descriptors. The manifest must be canonical and outlive it. Thread-safe. Blocks.
+// from there, component by component, through no symlink, whatever the manifest or the disk says. Holds at
+// most kMaxOpenDirectories descriptors. The manifest must be canonical and outlive it. Thread-safe. Blocks.
 class Tree {
  public:
   static constexpr size_t kMaxOpenDirectories = 128;

@@ -145,7 +145,8 @@ class Verifier {
       for (uint32_t ref = 0; ref < static_cast<uint32_t>(checked.tag); ++ref) {
         offset += manifest_.chunks[manifest_.RefsOf(entry)[ref]].size;
       }
-      Report(entry.path, fmt::format("contents differ in the {} bytes from {} on", checked.bytes.size(), offset));
+      Report(entry.path,
+             fmt::format("contents differ in the {} bytes from {} on", checked.bytes.size(), offset));
       return absl::OkStatus();
     });
     if (!status.ok()) Fail(status);
@@ -184,8 +185,8 @@ class Verifier {
 
 }  // namespace
 
-absl::StatusOr<std::vector<Difference>> VerifyDirectory(const std::string& directory, const Manifest& manifest,
-                                                        bool allow_read_only,
+absl::StatusOr<std::vector<Difference>> VerifyDirectory(const std::string& directory,
+                                                        const Manifest& manifest, bool allow_read_only,
                                                         const std::atomic<bool>* cancelled) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Tree> tree, Tree::Open(directory, manifest));
   return Verifier(*tree, manifest, allow_read_only, cancelled).Run();

@@ -7,6 +7,7 @@
 #include "aetherfs/cli/change_text.h"
 #include "aetherfs/cli/command.h"
 #include "aetherfs/cli/text.h"
+#include "aetherfs/telemetry/version.h"
 #include "fmt/format.h"
 
 namespace aetherfs {
@@ -172,9 +173,9 @@ class VersionCommand : public CliCommand {
   void Declare(OptionSet& options) override {}
   absl::Status Run(CliContext& context) override {
     if (context.json()) {
-      context.PrintJson({{"version", AETHERFS_VERSION}});
+      context.PrintJson({{"version", Version()}, {"revision", Revision()}});
     } else {
-      context.out() << "aetherfs " << AETHERFS_VERSION << '\n';
+      context.out() << "aetherfs " << VersionText() << '\n';
     }
     return absl::OkStatus();
   }

@@ -13,7 +13,7 @@ TEST(ProgressTest, LineShowsBarShareRateAndTimeLeft) {
   const ProgressSample sample = {"downloading", 25 * kMiB, 100 * kMiB, "3 files"};
   EXPECT_EQ(
       RenderProgress(sample, 5.0 * kMiB, absl::Seconds(5), 100),
-      "downloading  [=======>                      ]   25%  25.0 MiB of 100.0 MiB  5.0 MiB/s  15.0s left");
+      "downloading  [========>                       ]   25%  25.0 MiB of 100.0 MiB  5.0 MiB/s  15.0s left");
   EXPECT_EQ(
       RenderProgress(sample, 5.0 * kMiB, absl::Seconds(5), 130),
       "downloading  [==========>                             ]   25%  25.0 MiB of 100.0 MiB  5.0 MiB/s  "
@@ -36,7 +36,7 @@ TEST(ProgressTest, UnknownTotalShowsWhatIsDone) {
 
 TEST(ProgressTest, DoneBeyondTheTotalStaysAtTheTotal) {
   EXPECT_EQ(RenderProgress({"reading", 2 * kMiB, kMiB, ""}, 0, absl::Seconds(1), 60),
-            "reading  [==================]  100%  1.0 MiB of 1.0 MiB  1.0s");
+            "reading  [================]  100%  1.0 MiB of 1.0 MiB  1.0s");
 }
 
 TEST(ProgressTest, RateIsOverTheLastSamples) {

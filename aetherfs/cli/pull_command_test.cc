@@ -254,7 +254,7 @@ TEST(PullTargetTest, WhatNobodyMeansToReplaceIsRefused) {
   for (const std::string& path :
        {std::string("/"), std::string("/usr"), std::string("/usr/lib"), std::string("/etc"),
         std::string("/proc"), home, cli.Path("home"), cli.Path("agent"), cli.Path("file"), cli.Path("link"),
-        cli.Path("cwd"), cli.Path("")}) {
+        cli.Path("cwd"), cli.directory()}) {
     const auto target = ResolvePullTarget(path, home, cli.Path("cwd/deep"));
     EXPECT_TRUE(absl::IsInvalidArgument(target.status())) << path << target.status();
   }

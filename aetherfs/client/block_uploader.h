@@ -19,12 +19,13 @@ namespace aetherfs {
 
 // A block is finished once it has this size: one part of the servers' caches.
 inline constexpr size_t kTargetBlockSize = 4 * 1024 * 1024;
-// Finished blocks in memory, waiting to be hashed or sent, or being sent: 64 MiB at most.
-inline constexpr size_t kMaxBlocksInFlight = 16;
+// Finished blocks in memory, waiting to be hashed or sent, or being sent: 48 MiB at most.
+inline constexpr size_t kMaxBlocksInFlight = 12;
 // Blocks that are hashed side by side. One SHA-256 after the other takes several times as long, so a group
-// waits until it is full or no more blocks come. Half of kMaxBlocksInFlight: while one half is hashed and
-// sent, the other is made.
-inline constexpr size_t kBlocksPerHashGroup = kMaxBlocksInFlight / 2;
+// waits until it is full or no more blocks come. While it is hashed and sent the others are made, and every
+// block that is with the server makes room for another.
+inline constexpr size_t kBlocksPerHashGroup = 8;
+static_assert(kBlocksPerHashGroup <= kMaxBlocksInFlight);
 inline constexpr size_t kUploadThreads = 8;
 
 // Names finished blocks, asks which the server has, and sends the others, several at once.

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import json
 import pathlib
 import shutil
 import subprocess
@@ -46,7 +47,11 @@ class Client:
         target = address.replace("unix://", "unix:")
         # A server that was killed is back at once here; do not wait a second for it.
         backoff = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 100)]
-        self.channel = grpc.insecure_channel(target, options=[*backoff, ("grpc.use_local_subchannel_pool", 1)])
+        # A call may still go to a connection whose other end is gone; it is sent again.
+        policy = {"maxAttempts": 5, "initialBackoff": "0.05s", "maxBackoff": "0.5s", "backoffMultiplier": 2}
+        policy["retryableStatusCodes"] = ["UNAVAILABLE"]
+        service = ("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]}))
+        self.channel = grpc.insecure_channel(target, options=[*backoff, service, ("grpc.use_local_subchannel_pool", 1)])
         rpc = stubs()
         self.agent = rpc.agent_rpc.AgentAPIStub(self.channel)
         self.dataset = rpc.dataset_rpc.DatasetAPIStub(self.channel)

@@ -43,7 +43,8 @@ def assert_same(left, right, **options) -> None:
 
 
 def write(root: pathlib.Path, files: dict) -> pathlib.Path:
-    """files: path -> bytes or text. Paths that end in / are empty directories."""
+    """files: path -> bytes or text. Paths that end in / are empty directories. A file that is so already
+    is not touched."""
     root = pathlib.Path(root)
     root.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -52,7 +53,9 @@ def write(root: pathlib.Path, files: dict) -> pathlib.Path:
             path.mkdir(parents=True, exist_ok=True)
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        data = content.encode() if isinstance(content, str) else content
+        if not path.exists() or path.read_bytes() != data:
+            path.write_bytes(data)
     return root
 
 

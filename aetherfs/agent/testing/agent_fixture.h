@@ -104,18 +104,25 @@ class AgentFixture : public ::testing::Test {
     ADD_FAILURE() << reference << " never came there: " << status.ShortDebugString();
     return status;
   }
-  SubscriptionStatus WaitForActive(const Digest& digest, const std::string& reference = "maps/city:latest") {
+  SubscriptionStatus WaitForActive(const Digest& digest,
+                                   const std::string& reference = "maps/city:latest") {
     return WaitFor(reference, [&](const SubscriptionStatus& status) {
-      return status.active_digest() == digest.ToString() && status.state() == SubscriptionStatus::STATE_CURRENT;
+      return status.active_digest() == digest.ToString() &&
+             status.state() == SubscriptionStatus::STATE_CURRENT;
     });
   }
   SubscriptionStatus WaitForFailure(const std::string& reference = "maps/city:latest") {
-    return WaitFor(reference, [](const SubscriptionStatus& status) { return !status.error().empty() &&
-                                                                      status.state() == SubscriptionStatus::STATE_FAILING; });
+    return WaitFor(reference, [](const SubscriptionStatus& status) {
+      return !status.error().empty() && status.state() == SubscriptionStatus::STATE_FAILING;
+    });
   }
 
-  std::string LinkPath(const std::string& path = "maps/city/latest") { return JoinPath(options_.root, path); }
-  TestTree Consumed(const std::string& path = "maps/city/latest") { return ReadTree(JoinPath(LinkPath(path), ".")); }
+  std::string LinkPath(const std::string& path = "maps/city/latest") {
+    return JoinPath(options_.root, path);
+  }
+  TestTree Consumed(const std::string& path = "maps/city/latest") {
+    return ReadTree(JoinPath(LinkPath(path), "."));
+  }
   std::string ConsumedFile(const std::string& name = "maps/city/latest/file") {
     return ReadWholeFile(LinkPath(name), 1 << 20).value_or("nothing");
   }

@@ -56,8 +56,8 @@ class Packer {
     if (frame_.empty()) return;
     const EncodedFrame encoded = FrameEncoder(3).Encode(frame_);
     const std::string& stored = encoded.codec == FrameCodec::kRaw ? frame_ : encoded.stored;
-    const uint64_t offset =
-        builder_.AddFrame(encoded.codec, stored, static_cast<uint32_t>(frame_.size()), std::move(in_frame_));
+    const uint64_t offset = builder_.AddFrame(encoded.codec, stored, static_cast<uint32_t>(frame_.size()),
+                                              std::move(in_frame_));
     manifest_.frames.push_back({static_cast<uint32_t>(manifest_.blocks.size()), offset,
                                 static_cast<uint32_t>(stored.size()), static_cast<uint32_t>(frame_.size()),
                                 encoded.codec});
@@ -104,7 +104,9 @@ TestSnapshot StoreSnapshot(FakeServerClient& server, const std::string& dataset,
     Manifest::Entry entry;
     entry.path = path;
     entry.type = file.type;
-    entry.mode = file.type == EntryType::kDirectory ? 0755 : file.type == EntryType::kSymlink ? 0777 : file.mode;
+    entry.mode = file.type == EntryType::kDirectory ? 0755
+                 : file.type == EntryType::kSymlink ? 0777
+                                                    : file.mode;
     entry.first_ref = static_cast<uint32_t>(manifest.chunk_refs.size());
     if (file.type == EntryType::kSymlink) entry.target = file.contents;
     if (file.type == EntryType::kFile) {
@@ -127,8 +129,8 @@ TestSnapshot StoreSnapshot(FakeServerClient& server, const std::string& dataset,
 }
 
 void PrintTo(const TestFile& file, std::ostream* out) {
-  *out << "{type " << static_cast<int>(file.type) << ", " << file.contents.size() << " bytes, mode " << std::oct
-       << file.mode << std::dec << ", mtime " << file.mtime_ns << "}";
+  *out << "{type " << static_cast<int>(file.type) << ", " << file.contents.size() << " bytes, mode "
+       << std::oct << file.mode << std::dec << ", mtime " << file.mtime_ns << "}";
 }
 
 TestTree RandomTree(std::mt19937_64& random, size_t files) {

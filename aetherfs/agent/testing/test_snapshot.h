@@ -39,7 +39,8 @@ TestTree Mutated(const TestTree& tree, std::mt19937_64& random);
 
 // What is really below a directory, read back; a file's mtime included. Fails the test if it can't be read.
 TestTree ReadTree(const std::string& directory);
-// As ReadTree gives it: with all directories, and their and the symlinks' modes and mtimes as it reports them.
+// As ReadTree gives it: with all directories, and their and the symlinks' modes and mtimes as it reports
+// them.
 TestTree Expected(const TestTree& tree, bool read_only);
 
 }  // namespace aetherfs

@@ -1,0 +1,183 @@
+// The work of one update: everything of SubscriptionRunner that moves bytes or runs commands.
+
+#include <algorithm>
+#include <utility>
+
+#include "aetherfs/agent/materializer.h"
+#include "aetherfs/agent/subscription_runner.h"
+#include "aetherfs/base/status.h"
+#include "aetherfs/os/process.h"
+#include "aetherfs/telemetry/log.h"
+#include "fmt/format.h"
+
+namespace aetherfs {
+namespace {
+
+constexpr size_t kMaxSources = 4;  // kept versions that an update looks for chunks in
+constexpr size_t kMaxManifestInMemory =
+
+}  // namespace
+
+SubscriptionRunner::Outcome SubscriptionRunner::Update(const Digest& target) {
+  const absl::Time start = context_.clock->Now();
+  const SnapshotKey key = KeyOf(target);
+  const SnapshotStore::Lease lease = context_.store->Take(key.dataset, key.Name());
+  agent::v1::UpdateStats stats;
+  Outcome outcome;
+  {
+    // Another subscription may be at the same version.
+    const SnapshotStore::Lease turn = context_.store->TakeForStaging(key);
+    if (!context_.store->Has(key)) outcome.status = Stage(key, &stats, &outcome.refused);
+  }
+  if (!outcome.status.ok()) return outcome;
+  const absl::StatusOr<bool> switched = Activate(key);
+  outcome.status = switched.status();
+  if (!switched.ok() || !*switched) return outcome;
+  const absl::Duration elapsed = context_.clock->Now() - start;
+  stats.set_seconds(absl::ToDoubleSeconds(elapsed));
+  context_.metrics->update_seconds.Only().Observe(stats.seconds());
+  RefreshOnDisk();
+  {
+    absl::MutexLock lock(&mutex_);
+    last_update_ = stats;
+    has_last_update_ = true;
+  }
+  LogInfo("version is active", {{"subscription", reference_},
+                                {"digest", target.ToString()},
+                                {"files", stats.files()},
+                                {"bytes", stats.bytes()},
+                                {"downloaded_bytes", stats.downloaded_bytes()},
+                                {"elapsed", elapsed}});
+  if (!unsaved_manifest_.empty()) {
+    const absl::Status saved = context_.store->WriteManifest(spec_.dataset, target, unsaved_manifest_);
+    if (!saved.ok()) LogWarning("could not keep a manifest", {{"error", saved}});
+    if (unsaved_manifest_.size() > kMaxManifestInMemory) manifest_.reset();
+    std::string().swap(unsaved_manifest_);
+  }
+  return outcome;
+}
+
+absl::StatusOr<std::shared_ptr<const Manifest>> SubscriptionRunner::LoadManifest(const Digest& digest,
+                                                                                 std::string* fetched,
+                                                                                 TransferStats* stats) {
+  if (manifest_ != nullptr && manifest_digest_ == digest) return manifest_;
+  absl::StatusOr<std::string> canonical = context_.store->ReadManifest(spec_.dataset, digest);
+  if (!canonical.ok() && fetched != nullptr) {
+    canonical = context_.fetcher->FetchManifest(spec_.dataset, digest, stats);
+    if (canonical.ok()) *fetched = *canonical;
+  }
+  if (!canonical.ok()) return canonical.status();
+  ASSIGN_OR_RETURN(Manifest manifest, DecodeManifest(*canonical));
+  return std::make_shared<const Manifest>(std::move(manifest));
+}
+
+absl::Status SubscriptionRunner::Stage(const SnapshotKey& key, agent::v1::UpdateStats* stats,
+                                       bool* refused) {
+  TransferStats transfer;
+  std::string().swap(unsaved_manifest_);
+  // What is active now and other kept versions, newest first; only those whose manifests are here.
+  std::vector<std::string> names;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (active_.has_value()) names.push_back(*active_);
+    for (const Digest& digest : history_) names.push_back(KeyOf(digest).Name());
+  }
+  for (std::string& name : context_.store->Names(spec_.dataset)) names.push_back(std::move(name));
+  std::vector<std::string> seen;
+  std::vector<SnapshotStore::Lease> leases;
+  std::vector<std::shared_ptr<const Manifest>> manifests;
+  std::vector<LocalSource> sources;
+  const std::string base = ParentPath(context_.store->SnapshotPath(key));
+  for (const std::string& name : names) {
+    const std::optional<Digest> digest = SnapshotKey::DigestOf(name);
+    if (sources.size() == kMaxSources || !digest.has_value()) continue;
+    if (std::find(seen.begin(), seen.end(), name) != seen.end()) continue;
+    seen.push_back(name);
+    SnapshotStore::Lease lease = context_.store->Take(spec_.dataset, name);
+    if (!Exists(JoinPath(base, name))) continue;
+    // The active version saves so much that its manifest is worth a request if it is not here.
+    std::string fetched;
+    absl::StatusOr<std::shared_ptr<const Manifest>> manifest =
+        LoadManifest(*digest, sources.empty() ? &fetched : nullptr, &transfer);
+    if (!manifest.ok()) continue;
+    leases.push_back(std::move(lease));
+    manifests.push_back(*std::move(manifest));
+    sources.push_back({JoinPath(base, name), manifests.back().get(), true});
+  }
+
+  const auto account = [&] {
+    stats->set_downloaded_bytes(transfer.downloaded_bytes.load());
+    stats->set_requests(transfer.requests.load());
+    context_.metrics->downloaded_bytes.Increment(static_cast<double>(transfer.downloaded_bytes.load()));
+    context_.metrics->integrity_failures.Increment(static_cast<double>(transfer.integrity_failures.load()));
+  };
+  absl::StatusOr<std::shared_ptr<const Manifest>> manifest =
+      LoadManifest(key.digest, &unsaved_manifest_, &transfer);
+  if (!manifest.ok()) {
+    account();
+    return manifest.status();
+  }
+  MaterializeOptions options;
+  options.read_only = true;
+  options.include = spec_.include;
+  options.exclude = spec_.exclude;
+  options.durable = context_.durable;
+  const absl::StatusOr<MaterializeResult> result =
+      Materialize(*context_.fetcher, spec_.dataset, **manifest, context_.store->StagingPath(key), sources,
+                  options, &transfer, &cancelled_);
+  account();
+  RETURN_IF_ERROR(result.status());
+  stats->set_files(result->files);
+  stats->set_bytes(result->bytes);
+  stats->set_reused_bytes(result->reused_bytes);
+  context_.metrics->reused_bytes.Increment(static_cast<double>(result->reused_bytes));
+  RETURN_IF_ERROR(RunCheck(key, refused));
+  RETURN_IF_ERROR(context_.store->Promote(key));
+  manifest_ = *manifest;
+  manifest_digest_ = key.digest;
+  return absl::OkStatus();
+}
+
+absl::Status SubscriptionRunner::RunCheck(const SnapshotKey& key, bool* refused) {
+  if (spec_.check.empty()) return absl::OkStatus();
+  const std::string directory = context_.store->StagingPath(key);
+  CommandOptions command;
+  command.argv = spec_.check;
+  command.environment = {{"AETHERFS_DATASET", spec_.dataset.str()},
+                         {"AETHERFS_TAG", spec_.tag},
+                         {"AETHERFS_DIGEST", key.digest.ToString()},
+                         {"AETHERFS_DIR", directory}};
+  command.directory = directory;
+  command.timeout = context_.hook_timeout;
+  const absl::StatusOr<CommandResult> result = RunCommand(command, &cancelled_);
+  if (!result.ok())
+    return Annotate(result.status(), fmt::format("run the check command of {}", reference_));
+  if (result->exit_status == 0 && !result->timed_out) return absl::OkStatus();
+  *refused = true;
+  context_.store->DiscardStaging(key).IgnoreError();
+  return absl::FailedPreconditionError(fmt::format(
+      "the check command '{}' refused it ({}); its last words: {}", Printable(spec_.check.front()),
+      result->timed_out ? "timed out" : fmt::format("exit status {}", result->exit_status),
+      Printable(result->output)));
+}
+
+void SubscriptionRunner::RunNotify(const SnapshotKey& key) const {
+  CommandOptions command;
+  command.argv = spec_.notify;
+  command.environment = {{"AETHERFS_DATASET", spec_.dataset.str()},
+                         {"AETHERFS_TAG", spec_.tag},
+                         {"AETHERFS_DIGEST", key.digest.ToString()},
+                         {"AETHERFS_DIR", context_.store->LinkPath(spec_.path)}};
+  command.timeout = context_.hook_timeout;
+  const absl::StatusOr<CommandResult> result = RunCommand(command, &cancelled_);
+  if (!result.ok()) {
+    LogWarning("notify command could not be run",
+               {{"subscription", reference_}, {"error", result.status()}});
+  } else if (result->exit_status != 0) {
+    LogWarning("notify command failed", {{"subscription", reference_},
+                                         {"exit_status", result->exit_status},
+                                         {"output", Printable(result->output)}});
+  }
+}
+
+}  // namespace aetherfs
