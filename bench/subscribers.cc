@@ -1,6 +1,7 @@
 // Holds many Subscribe streams open on one server and says when all of them are told of a publish:
 //   bench-subscribers HOST:PORT DATASET STREAMS
-// prints "ready" when every stream has had the dataset's state, and "notified" when every stream has had one change.
+// prints "ready" when every stream has had the dataset's state, and "notified" when every stream has had
+// one change.
 
 #include <grpcpp/grpcpp.h>
 

@@ -1,5 +1,5 @@
-#ifndef AETHERFS_FUZZ_FUZZ_H_
-#define AETHERFS_FUZZ_FUZZ_H_
+#ifndef FUZZ_FUZZ_H_
+#define FUZZ_FUZZ_H_
 
 #include <cstdio>
 #include <cstdlib>
@@ -15,4 +15,4 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, size_t size);
 
-#endif  // AETHERFS_FUZZ_FUZZ_H_
+#endif  // FUZZ_FUZZ_H_

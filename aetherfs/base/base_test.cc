@@ -19,7 +19,7 @@ TEST(DigestTest, ParsesItsOwnTextAndNothingElse) {
   EXPECT_EQ(*Digest::Parse(digest.ToString()), digest);
   EXPECT_EQ(*Digest::FromBytes(digest.bytes()), digest);
   for (const std::string& text : {std::string(), digest.Hex(), "sha256:" + digest.Hex().substr(1),
-                                 digest.ToString() + "0", "sha256:" + std::string(64, 'g')}) {
+                                  digest.ToString() + "0", "sha256:" + std::string(64, 'g')}) {
     EXPECT_EQ(Digest::Parse(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
 }

@@ -11,9 +11,9 @@ namespace {
 
 TEST(ProgressTest, LineShowsBarShareRateAndTimeLeft) {
   const ProgressSample sample = {"downloading", 25 * kMiB, 100 * kMiB, "3 files"};
-  EXPECT_EQ(
-      RenderProgress(sample, 5.0 * kMiB, absl::Seconds(5), 100),
-      "downloading  [========>                       ]   25%  25.0 MiB of 100.0 MiB  5.0 MiB/s  15.0s left");
+  EXPECT_EQ(RenderProgress(sample, 5.0 * kMiB, absl::Seconds(5), 100),
+            "downloading  [========>                       ]   25%  25.0 MiB of 100.0 MiB  5.0 MiB/s  "
+            "15.0s left");
   EXPECT_EQ(
       RenderProgress(sample, 5.0 * kMiB, absl::Seconds(5), 130),
       "downloading  [==========>                             ]   25%  25.0 MiB of 100.0 MiB  5.0 MiB/s  "

@@ -80,7 +80,7 @@ def test_sighup_is_survived(world):
 
 def test_draining_lets_a_running_publish_finish(world):
     source = trees.write(world.path("source"), {"large": bytes(i % 251 for i in range(1 << 20)) * 48})
-    publish = world.cli.start("publish", "data", source, "-o", "json")
+    publish = world.cli.start("publish", "data", source, "-o", "json", "--patience", "3s")
     wait_until(lambda: any(world.store_directory.rglob("blocks/*")) or publish.poll() is not None, "uploading")
     world.server.process.send_signal(signal.SIGTERM)
     # Either it got through, or it says that it did not: then a server that is back has nothing of it.

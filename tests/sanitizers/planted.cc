@@ -1,5 +1,6 @@
-// A sanitizer that sees nothing is worse than none. This program does what it is told: `none` is correct and must end
-// with 0 also where absl's mutexes are all that orders two threads; the others have a bug and must be caught.
+// A sanitizer that sees nothing is worse than none. This program does what it is told: `none` is correct
+// and must end with 0 also where absl's mutexes are all that orders two threads; the others have a bug and
+// must be caught.
 
 #include <cstdlib>
 #include <iostream>

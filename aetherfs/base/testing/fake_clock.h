@@ -1,9 +1,9 @@
 #ifndef AETHERFS_BASE_TESTING_FAKE_CLOCK_H_
 #define AETHERFS_BASE_TESTING_FAKE_CLOCK_H_
 
-#include "aetherfs/base/clock.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "aetherfs/base/clock.h"
 
 namespace aetherfs {
 
