@@ -15,8 +15,6 @@ namespace {
 
 using agent::v1::SubscriptionStatus;
 
-1024 * 1024;  // canonical bytes; larger ones are read again from disk
-
 int64_t ToMicros(absl::Time time) { return absl::ToUnixMicros(time); }
 
 std::string_view ResultName(const absl::Status& status, bool refused) {

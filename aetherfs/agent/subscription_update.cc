@@ -15,6 +15,7 @@ namespace {
 
 constexpr size_t kMaxSources = 4;  // kept versions that an update looks for chunks in
 constexpr size_t kMaxManifestInMemory =
+    1024 * 1024;  // canonical bytes; larger ones are read again from disk
 
 }  // namespace
 
