@@ -13,9 +13,10 @@
 namespace aetherfs {
 namespace {
 
-constexpr size_t kMaxSources = 4;  // kept versions that an update looks for chunks in
-constexpr size_t kMaxManifestInMemory =
-    1024 * 1024;  // canonical bytes; larger ones are read again from disk
+// Kept versions that an update looks for chunks in.
+constexpr size_t kMaxSources = 4;
+// Canonical bytes of a manifest that is kept in memory; a larger one is read again from disk.
+constexpr size_t kMaxManifestInMemory = 1024 * 1024;
 
 }  // namespace
 

@@ -35,10 +35,12 @@ absl::Status ValidateHost(std::string_view host) {
     }
     name = host.substr(0, colon);
   }
-  const bool valid =
-      !name.empty() && host.size() <= kMaxHostLength && std::all_of(name.begin(), name.end(), [](char c) {
-        return IsAlnum(c) || c == '.' || c == '-' || c == '[' || c == ']' || c == ':';
-      });
+  // No empty label: "..", say, is a slip in a path and nobody's host.
+  const bool valid = !name.empty() && host.size() <= kMaxHostLength && name[0] != '.' &&
+                     name.find("..") == std::string_view::npos &&
+                     std::all_of(name.begin(), name.end(), [](char c) {
+                       return IsAlnum(c) || c == '.' || c == '-' || c == '[' || c == ']' || c == ':';
+                     });
   if (!valid) return absl::InvalidArgumentError(fmt::format("'{}' is not a host", Printable(host)));
   return absl::OkStatus();
 }

@@ -27,11 +27,12 @@ TEST(ReferenceTest, ReadsAsDockerUsersExpect) {
 }
 
 TEST(ReferenceTest, RefusesWhatIsNotAReference) {
-  for (const char* text :
-       {"",       "/",           "a//b",      "A",       "a/b/c/d/e", "a:",          ":x",
-        "a:b:c",  "a/",          "-a",        ".a",      "a b",       "@s",          "@s/a/b/c/d/e",
-        "@/a",    "a@sha256:12", "a@sha256:", "..",      "a/../b",    "host:port/a", "host:999999/a",
-        "a:\xff", "a\n",         "h.x/",      "\xc3\xa4"}) {
+  for (
+      const char* text :
+      {"",          "/",   "a//b",   "A",       "a/b/c/d/e", "a:",           ":x",          "a:b:c",
+       "a/",        "-a",  ".a",     "a b",     "@s",        "@s/a/b/c/d/e", "@/a",         "a@sha256:12",
+       "a@sha256:", "..",  "a/../b", "../b",    "./b",       "a..b/c",       "host:port/a", "host:999999/a",
+       "a:\xff",    "a\n", "h.x/",   "\xc3\xa4"}) {
     EXPECT_EQ(Reference::Parse(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
   EXPECT_FALSE(DatasetName::Parse(std::string(65, 'a')).ok());

@@ -19,12 +19,13 @@ constexpr size_t kNonceSize = 16;
 }  // namespace
 
 PublishJob::PublishJob(ServerClient* client, const PublishOptions& options, PublishProgress* progress,
-                       const std::atomic<bool>* cancelled, ReadHook read_hook)
+                       const std::atomic<bool>* cancelled, ReadHook read_hook, Clock* clock)
     : client_(client),
       options_(options),
       progress_(progress == nullptr ? &own_progress_ : progress),
       cancelled_(cancelled),
       read_hook_(std::move(read_hook)),
+      clock_(clock),
       cache_(options.cache_dir),
       began_(absl::Now()),
       nonce_(options.nonce.empty() ? Random::System()->Bytes(kNonceSize) : options.nonce) {}
@@ -49,7 +50,9 @@ absl::Status PublishJob::CheckCancelled() const {
 
 absl::StatusOr<PublishResult> PublishJob::Run() {
   RETURN_IF_ERROR(Validate());
+  const absl::Time started = clock_->Now();
   ASSIGN_OR_RETURN(scan_, ScanPath(options_.path, &progress_->scanned_files, cancelled_));
+  scan_.started = started;
   progress_->total_bytes = scan_.bytes;
   stats_ = cache_.LoadStats(options_.dataset, scan_.path);
   if (stats_.has_value()) {

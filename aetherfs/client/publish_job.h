@@ -8,6 +8,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
+#include "aetherfs/base/clock.h"
 #include "aetherfs/client/chunk_table.h"
 #include "aetherfs/client/file_reader.h"
 #include "aetherfs/client/publisher.h"
@@ -36,7 +37,8 @@ class PublishJob {
   static constexpr int kMaxDigestsPerLookup = 10'000;
 
   PublishJob(ServerClient* client, const PublishOptions& options, PublishProgress* progress,
-             const std::atomic<bool>* cancelled, ReadHook read_hook = nullptr);
+             const std::atomic<bool>* cancelled, ReadHook read_hook = nullptr,
+             Clock* clock = Clock::System());
   absl::StatusOr<PublishResult> Run();
 
  private:
@@ -79,6 +81,7 @@ class PublishJob {
   PublishProgress* const progress_;
   const std::atomic<bool>* const cancelled_;
   const ReadHook read_hook_;
+  Clock* const clock_;  // says when the scan began, against which the files' time stamps are held
   const PublishCache cache_;
   const absl::Time began_;
   std::string nonce_;

@@ -112,6 +112,7 @@ class DownloadCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       return absl::InvalidArgumentError(fmt::format("{} ranges at once, at most {} are allowed",
                                                     request.ranges_size(), kMaxDownloadRanges));
     }
+    absl::MutexLock lock(&mutex_);
     for (const block::v1::Range& range : request.ranges()) {
       if (range.size() == 0) return absl::InvalidArgumentError("an empty range");
       if (range.offset() > UINT64_MAX - range.size()) return absl::OutOfRangeError("a range without end");

@@ -79,7 +79,9 @@ int RunServer(int argc, const char* const* argv) {
   InitLogging(*level, *format);
   if (const absl::Status checked = CheckServerConfig(config); !checked.ok())
     return Fail(checked, kWrongUsage);
-  if (const absl::Status served = Serve(config, signals); !served.ok()) return Fail(served, kFailed);
+  if (const absl::Status served = Serve(config, signals); !served.ok()) {
+    return Fail(served, absl::IsInvalidArgument(served) ? kWrongUsage : kFailed);
+  }
   return 0;
 }
 

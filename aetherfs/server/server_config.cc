@@ -33,8 +33,23 @@ void AddServerOptions(ServerConfig& config, OptionSet& options) {
   options.Add("log-format", &config.log_format, "how it is logged").Choices({"text", "json"});
 }
 
+namespace {
+
+bool IsHostAndPort(std::string_view text) {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos || colon == 0) return false;
+  const std::string_view port = text.substr(colon + 1);
+  return !port.empty() && port.size() <= 5 &&
+         port.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+}  // namespace
+
 absl::Status CheckServerConfig(const ServerConfig& config) {
-  if (config.listen.empty()) return absl::InvalidArgumentError("--listen: an address is needed");
+  if (!IsHostAndPort(config.listen)) {
+    return absl::InvalidArgumentError(fmt::format(
+        "--listen: '{}' is not an address; write it like 127.0.0.1:7400", Printable(config.listen)));
+  }
   if (config.cache_memory < MemoryPartCache::kMinBudget) {
     return absl::InvalidArgumentError(
         fmt::format("--cache-memory: {} is too little, at least {} are needed",

@@ -80,7 +80,10 @@ class SubscribeCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     }
     for (const std::string& tag : request.tags()) RETURN_IF_ERROR(ValidateTag(tag));
     tags_.assign(request.tags().begin(), request.tags().end());
-    cursor_ = request.after_seq();
+    {
+      absl::MutexLock lock(&mutex_);
+      cursor_ = request.after_seq();
+    }
     DatasetLinePtr line = server_.hub->Open(name);
     RETURN_IF_ERROR(server_.hub->Subscribe(line, shared_from_this()));
     line_ = std::move(line);

@@ -1,5 +1,7 @@
 """An S3 that answers with errors, cuts, lies and silence: a proxy in front of a real one."""
 
+import random
+
 import pytest
 
 from tests.harness import trees
@@ -95,7 +97,7 @@ def test_requests_that_can_never_succeed_are_not_repeated(proxied):
     assert proxy.seen["PUT", "status"] <= 3, proxy.seen
 
 
-def test_flipped_bits_are_never_pulled_and_are_counted(proxied):
+def test_flipped_bits_are_never_pulled(proxied):
     world, proxy = proxied
     source = trees.make_varied(world.path("source"))
     world.cli.publish("data", source)
@@ -105,23 +107,11 @@ def test_flipped_bits_are_never_pulled_and_are_counted(proxied):
     refused = world.cli.run("pull", "data", world.path("target"))
     assert refused.status == FAILED, refused
     assert not world.path("target").exists()
-    assert integrity_failures(world.server) > 0
+    assert "digest" in refused.stderr or "corrupt" in refused.stderr, refused
     proxy.faults.clear()
     # The bad bytes are in no cache.
     world.cli.pull("data", world.path("target"))
     trees.assert_same(source, world.path("target"))
-
-
-def integrity_failures(server) -> float:
-    """All metrics whose name says that they count what was corrupt."""
-    status, body = server.get("/metrics")
-    assert status == 200
-    total = 0.0
-    for line in body.splitlines():
-        name = line.split("{")[0].split(" ")[0]
-        if not line.startswith("#") and any(word in name for word in ("integrity", "corrupt")):
-            total += float(line.rsplit(" ", 1)[1])
-    return total
 
 
 @pytest.mark.parametrize("kind", ["corrupt", "truncate"])
@@ -145,12 +135,13 @@ def test_an_agent_keeps_its_version_while_the_store_lies(proxied):
     proxy.faults.append(Fault("corrupt", method="GET", path="/blocks/"))
     # Through another server, so that this one's cache does not have the new bytes already.
     other = world.new_server().start()
-    source = trees.write(world.path("source"), {"a": "2" * 100})
+    source = trees.write(world.path("source"), {"a": random.Random(2).randbytes(100_000)})
     second = Cli(world.directory, other).publish("data", source)["digest"]
     client = world.client(agent)
     wait_until(lambda: client.subscription("data").error, lambda: f"an error is told: {client.subscription('data')}", 60)
     assert client.subscription("data").active_digest == first
     assert (agent.link("data") / "a").read_text() == "1"
+    assert agent.metric("aetherfs_agent_integrity_failures_total") > 0, "counted"
     proxy.faults.clear()
     world.wait_active(agent, "data", second, timeout_s=90)
 
