@@ -13,6 +13,7 @@ from tests.harness.ports import free_port
 from tests.harness.processes import ROOT
 
 START_TIMEOUT_S = 180
+START_ATTEMPTS = 3
 BUCKET = "aetherfs-test"
 SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -43,12 +44,9 @@ class Gateway:
         return f"s3://{BUCKET}/store-{next(self._stores)}?{where}"
 
 
-@contextlib.contextmanager
-def running():
-    # Its Unix sockets lie there, and their paths must be short.
-    parent = pathlib.Path(tempfile.mkdtemp(prefix="rgw-", dir="/tmp"))
-    directory = parent / "d"
-    try:
+def start(directory: pathlib.Path) -> subprocess.CompletedProcess:
+    """Its ports are chosen before it takes them, so somebody else may be first: then on others."""
+    for _ in range(START_ATTEMPTS):
         started = subprocess.run(
             [ROOT / "scripts/rgw", "start", directory, str(free_port())],
             stdin=subprocess.DEVNULL,
@@ -56,6 +54,20 @@ def running():
             text=True,
             timeout=START_TIMEOUT_S,
         )
+        if started.returncode == 0:
+            break
+        subprocess.run([ROOT / "scripts/rgw", "stop", directory], stdin=subprocess.DEVNULL, check=False)
+        shutil.rmtree(directory, ignore_errors=True)
+    return started
+
+
+@contextlib.contextmanager
+def running():
+    # Its Unix sockets lie there, and their paths must be short.
+    parent = pathlib.Path(tempfile.mkdtemp(prefix="rgw-", dir="/tmp"))
+    directory = parent / "d"
+    try:
+        started = start(directory)
         assert started.returncode == 0, f"scripts/rgw failed:\n{started.stdout}\n{started.stderr}"
         lines = [line.removeprefix("export ") for line in started.stdout.splitlines() if "=" in line]
         gateway = Gateway(dict(line.split("=", 1) for line in lines))

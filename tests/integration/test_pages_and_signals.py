@@ -16,6 +16,7 @@ from tests.harness.waiting import wait_until
 def test_pages_answer(any_world):
     world = any_world
     for daemon in (world.server, world.agent):
+        wait_until(lambda: daemon.get("/readyz")[0] == 200, f"{daemon.name} is ready")
         for page in ("/healthz", "/readyz", "/version", "/metrics"):
             status, body = daemon.get(page)
             assert status == 200 and body, (daemon.name, page)
