@@ -157,8 +157,9 @@ class Agent(Daemon):
         return sorted(path.name for path in kept.iterdir()) if kept.exists() else []
 
     def staging(self) -> list:
+        """What is being filled: dataset/snapshot. A dataset's own directory may stay."""
         staging = self.root / ".aetherfs/staging"
-        return sorted(str(path.relative_to(staging)) for path in staging.rglob("*")) if staging.exists() else []
+        return sorted(str(path.relative_to(staging)) for path in staging.glob("*/*"))
 
 
 @dataclasses.dataclass
