@@ -2,6 +2,6 @@
 #include "aetherfs/app/process_setup.h"
 
 int main(int argc, char** argv) {
-  aetherfs::SetUpProcess();
+  aetherfs::SetUpTransferProcess();
   return aetherfs::RunAgent(argc, argv);
 }

@@ -7,7 +7,7 @@
 #include "aetherfs/os/signals.h"
 
 int main(int argc, char** argv) {
-  aetherfs::SetUpProcess();
+  aetherfs::SetUpTransferProcess();
   aetherfs::SignalListener signals;
   aetherfs::Interrupt interrupt;
   const auto stop = [&interrupt] { interrupt.Trigger(); };

@@ -1,6 +1,11 @@
 #ifndef AETHERFS_APP_PROCESS_SETUP_H_
 #define AETHERFS_APP_PROCESS_SETUP_H_
 
+#include <malloc.h>
+#include <unistd.h>
+
+#include <algorithm>
+
 #include "absl/synchronization/mutex.h"
 
 namespace aetherfs {
@@ -11,6 +16,17 @@ inline void SetUpProcess() {
 #ifdef NDEBUG
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 #endif
+}
+
+// For programs that move bulk data and are gone again, or idle for hours. As it comes, malloc gives what a
+// received message took back to the system and faults it in again for the next one, which made a tenth of
+// the time of a pull; and it keeps eight heaps a core, which made a quarter of its memory.
+inline void SetUpTransferProcess() {
+  SetUpProcess();
+  constexpr int kMaxHeaps = 4;
+  ::mallopt(M_MMAP_THRESHOLD, 4 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 32 << 20);
+  ::mallopt(M_ARENA_MAX, std::clamp(static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)), 1, kMaxHeaps));
 }
 
 }  // namespace aetherfs

@@ -67,7 +67,7 @@ size_t CompressWhileFull(const Sha256LaneKernel& kernel, std::span<Lane> lanes, 
 Sha256LaneKernel ChooseSha256LaneKernel() {
   static const Sha256LaneKernel chosen = [] {
     if (HasShaInstructions()) return Sha256LaneKernel{0, nullptr};
-    if (__builtin_cpu_supports("avx512f")) return Sha256LaneKernel{16, &Sha256CompressAvx512};
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")) return Sha256LaneKernel{16, &Sha256CompressAvx512};
     if (__builtin_cpu_supports("avx2")) return Sha256LaneKernel{8, &Sha256CompressAvx2};
     return Sha256LaneKernel{0, nullptr};
   }();
@@ -92,9 +92,9 @@ Digest Sha256::Of(std::string_view message) {
 
 void Sha256UpdateMany(std::span<Sha256* const> hashes, std::span<const std::string_view> data) {
   const Sha256LaneKernel kernel = ChooseSha256LaneKernel();
-  // A kernel takes as long for one lane as for all; below this OpenSSL's single lane is as fast.
-  const size_t fewest = kernel.lanes / 4 + 1;
-  if (kernel.lanes == 0 || hashes.size() < fewest) {
+  // A kernel takes as long for one lane as for all; one lane alone is faster with OpenSSL, two are not.
+  constexpr size_t kFewest = 2;
+  if (kernel.lanes == 0 || hashes.size() < kFewest) {
     for (size_t i = 0; i < hashes.size(); ++i) hashes[i]->Update(data[i]);
     return;
   }
@@ -112,7 +112,7 @@ void Sha256UpdateMany(std::span<Sha256* const> hashes, std::span<const std::stri
     if (blocks > 0) lanes.push_back({&hashes[i]->context_, AsBytes(rest), blocks});
     tails[i] = rest.substr(blocks * kBlockSize);
   }
-  lanes.resize(CompressWhileFull(kernel, lanes, fewest));
+  lanes.resize(CompressWhileFull(kernel, lanes, kFewest));
   for (const Lane& lane : lanes) SHA256_Update(lane.context, lane.data, lane.blocks * kBlockSize);
   for (size_t i = 0; i < hashes.size(); ++i) hashes[i]->Update(tails[i]);
 }

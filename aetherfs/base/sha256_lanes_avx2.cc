@@ -1,4 +1,4 @@
-static constexpr int kLanes = 8;
+#define AETHERFS_SHA256_LANES 8
 
 #include "aetherfs/base/sha256_lanes_inl.h"
 

@@ -1,5 +1,5 @@
 // The rounds of FIPS 180-4, section 6.2.2, over vectors that hold one word of each lane. Included by one
-// file per instruction set, which defines kLanes and is compiled for that set. It includes no library
+// file per instruction set, which defines AETHERFS_SHA256_LANES and is compiled for that set. It includes no library
 // header with inline functions, so nothing built for one processor is linked into code for another.
 
 #include <stddef.h>
@@ -8,7 +8,10 @@
 namespace aetherfs {
 namespace {
 
+constexpr int kLanes = AETHERFS_SHA256_LANES;
+
 typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
+typedef uint8_t Bytes __attribute__((vector_size(4 * kLanes)));
 
 alignas(64) constexpr uint32_t kRound[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -50,11 +53,69 @@ inline __attribute__((always_inline)) Words Schedule(const Words w[16], int t) {
   return w[t & 15] + sigma0 + w[(t + 9) & 15] + sigma1;
 }
 
+template <int...>
+struct Indices {};
+#define AETHERFS_EIGHT(n) n, n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 7
+#define AETHERFS_THIRTY_TWO(n) \
+  AETHERFS_EIGHT(n), AETHERFS_EIGHT(n + 8), AETHERFS_EIGHT(n + 16), AETHERFS_EIGHT(n + 24)
+#if AETHERFS_SHA256_LANES == 16
+using LaneIndices = Indices<AETHERFS_EIGHT(0), AETHERFS_EIGHT(8)>;
+using ByteIndices = Indices<AETHERFS_THIRTY_TWO(0), AETHERFS_THIRTY_TWO(32)>;
+#else
+using LaneIndices = Indices<AETHERFS_EIGHT(0)>;
+using ByteIndices = Indices<AETHERFS_THIRTY_TWO(0)>;
+#endif
+
+// The 2 × 2 blocks of edge kStep that two rows, kStep apart, form: the transposed ones are made of them.
+template <int kStep, int... kIndex>
+inline __attribute__((always_inline)) Words UpperRow(Words a, Words b, Indices<kIndex...>) {
+  return __builtin_shufflevector(a, b, ((kIndex & kStep) != 0 ? kLanes + kIndex - kStep : kIndex)...);
+}
+template <int kStep, int... kIndex>
+inline __attribute__((always_inline)) Words LowerRow(Words a, Words b, Indices<kIndex...>) {
+  return __builtin_shufflevector(a, b, ((kIndex & kStep) != 0 ? kLanes + kIndex : kIndex + kStep)...);
+}
+
+template <int kStep>
+inline __attribute__((always_inline)) void TransposeBlocks(Words rows[kLanes]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    if ((i & kStep) != 0) continue;
+    const Words a = rows[i], b = rows[i + kStep];
+    rows[i] = UpperRow<kStep>(a, b, LaneIndices());
+    rows[i + kStep] = LowerRow<kStep>(a, b, LaneIndices());
+  }
+}
+
+template <int... kIndex>
+inline __attribute__((always_inline)) Words FromBigEndian(Words words, Indices<kIndex...>) {
+  const Bytes bytes = (Bytes)words;
+  return (Words)__builtin_shufflevector(bytes, bytes, (kIndex ^ 3)...);
+}
+
+// w[first + i] = word first + i of every lane's block.
+inline __attribute__((always_inline)) void LoadWords(const uint8_t* const* data, size_t offset, int first,
+                                                     Words w[16]) {
+  Words rows[kLanes];
+#pragma GCC unroll 16
+  for (int lane = 0; lane < kLanes; ++lane) {
+    Words row;
+    __builtin_memcpy(&row, data[lane] + offset + 4 * first, sizeof(row));
+    rows[lane] = FromBigEndian(row, ByteIndices());
+  }
+  TransposeBlocks<1>(rows);
+  TransposeBlocks<2>(rows);
+  TransposeBlocks<4>(rows);
+  if constexpr (kLanes == 16) TransposeBlocks<8 % kLanes>(rows);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) w[first + i] = rows[i];
+}
+
 inline __attribute__((always_inline)) void CompressLanes(uint32_t* const* states,
                                                          const uint8_t* const* data, size_t blocks) {
   union Matrix {
-    uint32_t word[16][kLanes];
-    Words row[16];
+    uint32_t word[8][kLanes];
+    Words row[8];
   };
   Words state[8];
   Matrix lanes;
@@ -63,16 +124,8 @@ inline __attribute__((always_inline)) void CompressLanes(uint32_t* const* states
     state[i] = lanes.row[i];
   }
   for (size_t block = 0; block < blocks; ++block) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const uint8_t* from = data[lane] + 64 * block;
-      for (int t = 0; t < 16; ++t) {
-        uint32_t word;
-        __builtin_memcpy(&word, from + 4 * t, 4);
-        lanes.word[t][lane] = __builtin_bswap32(word);
-      }
-    }
     Words w[16], s[8];
-    for (int t = 0; t < 16; ++t) w[t] = lanes.row[t];
+    for (int first = 0; first < 16; first += kLanes) LoadWords(data, 64 * block, first, w);
     for (int i = 0; i < 8; ++i) s[i] = state[i];
 #pragma GCC unroll 16
     for (int t = 0; t < 16; ++t) Round(s, w[t] + kRound[t]);
@@ -93,3 +146,6 @@ inline __attribute__((always_inline)) void CompressLanes(uint32_t* const* states
 
 }  // namespace
 }  // namespace aetherfs
+
+#undef AETHERFS_THIRTY_TWO
+#undef AETHERFS_EIGHT

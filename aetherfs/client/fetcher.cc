@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -41,22 +42,43 @@ class FetchRun {
   absl::Status Run(int parallelism) {
     const size_t workers = std::min<size_t>(
         static_cast<size_t>(std::clamp(parallelism, 1, kMaxParallelism)), plan_.requests.size());
+    stretches_ = std::vector<Stretch>(workers);
+    for (size_t i = 0; i < workers; ++i) {
+      stretches_[i].next = plan_.requests.size() * i / workers;
+      stretches_[i].end = plan_.requests.size() * (i + 1) / workers;
+    }
     std::vector<std::thread> threads;
-    for (size_t i = 1; i < workers; ++i) threads.emplace_back([this] { Work(); });
-    Work();
+    for (size_t i = 1; i < workers; ++i) threads.emplace_back([this, i] { Work(i); });
+    Work(0);
     for (std::thread& thread : threads) thread.join();
     absl::MutexLock lock(&mutex_);
     return first_error_;
   }
 
  private:
-  void Work() {
-    std::unique_ptr<FrameReceiver> receiver;
+  // A run of requests. Each worker has its own, so that workers write to different files, and helps with
+  // the others' when it is done.
+  struct Stretch {
+    std::atomic<size_t> next{0};
+    size_t end = 0;
+  };
+
+  std::optional<size_t> NextRequest(size_t worker) {
+    for (size_t i = 0; i < stretches_.size(); ++i) {
+      Stretch& stretch = stretches_[(worker + i) % stretches_.size()];
+      if (stretch.next.load() >= stretch.end) continue;
+      const size_t request = stretch.next.fetch_add(1);
+      if (request < stretch.end) return request;
+    }
+    return std::nullopt;
+  }
+
+  void Work(size_t worker) {
+    const auto receiver = std::make_unique<FrameReceiver>();
     while (!failed_.load(std::memory_order_relaxed)) {
-      const size_t index = next_request_.fetch_add(1);
-      if (index >= plan_.requests.size()) return;
-      if (receiver == nullptr) receiver = std::make_unique<FrameReceiver>();
-      absl::Status status = FetchRequest(plan_.requests[index], *receiver);
+      const std::optional<size_t> index = NextRequest(worker);
+      if (!index.has_value()) return;
+      absl::Status status = FetchRequest(plan_.requests[*index], *receiver);
       if (status.ok()) continue;
       failed_ = true;
       absl::MutexLock lock(&mutex_);
@@ -156,7 +178,7 @@ class FetchRun {
   TransferStats* const stats_;
   const std::atomic<bool>* const cancelled_;
   const FetchPlan plan_;
-  std::atomic<size_t> next_request_{0};
+  std::vector<Stretch> stretches_;  // one a worker
   std::atomic<bool> failed_{false};
   absl::Mutex mutex_;
   absl::Status first_error_ ABSL_GUARDED_BY(mutex_);

@@ -18,12 +18,13 @@ namespace aetherfs {
 // Turns the bytes of a download into verified chunks: cuts frames, decodes them, hashes the wanted chunks
 // of several frames side by side, and hands on those that are what the manifest says.
 //
-// Holds a batch of frames, up to 2.25 MiB as stored and as much decoded, allocated once and used for any
+// Holds a batch of frames, up to 4.25 MiB as stored and as much decoded, allocated once and used for any
 // number of downloads. Not thread-safe: one per worker.
 class FrameReceiver {
  public:
-  // Frames are verified as soon as this much is there: about two chunks for every lane of Sha256Many.
-  static constexpr size_t kBatchSize = 2 * 1024 * 1024;
+  // Frames are verified as soon as this much is there: about four chunks for every lane of Sha256Many, so that
+  // hardly any lane runs empty while the last ones are still busy.
+  static constexpr size_t kBatchSize = 4 * 1024 * 1024;
 
   using Deliver = absl::FunctionRef<absl::Status(uint32_t chunk, std::string_view bytes)>;
 
