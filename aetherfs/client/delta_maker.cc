@@ -1,0 +1,271 @@
+#include "aetherfs/client/delta_maker.h"
+
+#include <algorithm>
+#include <span>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/synchronization/mutex.h"
+#include "aetherfs/base/sha256.h"
+#include "aetherfs/base/status.h"
+#include "aetherfs/client/delta_plan.h"
+#include "aetherfs/client/delta_sources.h"
+#include "fmt/format.h"
+
+namespace aetherfs {
+namespace {
+
+constexpr uint64_t kMiB = 1024 * 1024;
+// A part is closed once it has this size.
+constexpr size_t kPartTarget = 4 * kMiB;
+// What is compressed and waits for a patch before it.
+constexpr size_t kMaxWaiting = 16 * kMiB;
+// An update that costs less without a delta is not worth the requests that one takes.
+constexpr uint64_t kWorthIt = 4 * 1024;
+// A patch, and a delta, must save this share of what it stands for.
+constexpr uint64_t kLeastGain = 32;
+// After so many patches of one file that gained nothing the rest of it is not tried.
+constexpr int kMaxPoorPatches = 2;
+
+// Compresses the patches of a plan, several at once, and uploads them in their order.
+class Maker {
+ public:
+  Maker(ServerClient* client, const DatasetName& dataset, DeltaSources& sources, const Manifest& target,
+        const DeltaPlan& plan, int level, const std::atomic<bool>* cancelled)
+      : client_(client),
+        dataset_(dataset),
+        sources_(sources),
+        target_(target),
+        plan_(plan),
+        level_(level),
+        cancelled_(cancelled) {}
+
+  absl::Status Run() {
+    const size_t workers = std::min<size_t>(kDeltaThreads, plan_.patches.size());
+    std::vector<std::thread> threads;
+    for (size_t i = 1; i < workers; ++i) threads.emplace_back([this] { Work(); });
+    Work();
+    for (std::thread& thread : threads) thread.join();
+    absl::MutexLock lock(&mutex_);
+    return error_;
+  }
+
+  absl::Status Upload(std::string_view object, const Digest& digest) {
+    block::v1::UploadHeader header;
+    header.set_dataset(dataset_.str());
+    header.set_kind(block::v1::OBJECT_KIND_DELTA);
+    header.set_digest(digest.ToString());
+    header.set_size(object.size());
+    const auto response = client_->Upload(header, object);
+    if (!response.ok()) return Annotate(response.status(), "could not upload a delta");
+    if (!response->already_present()) uploaded_ += object.size();
+    return absl::OkStatus();
+  }
+
+  // After Run(): fills the table, and returns the bytes of the part that was not full, which go behind the
+  // head.
+  std::string Finish(Delta* delta) {
+    absl::MutexLock lock(&mutex_);
+    delta->parts = std::move(parts_);
+    delta->patches = std::move(patches_);
+    const auto last = static_cast<uint32_t>(delta->parts.size() + 1);
+    const auto first_of_last = std::find_if(delta->patches.begin(), delta->patches.end(),
+                                            [last](const DeltaPatch& patch) { return patch.part == last; });
+    for (auto patch = first_of_last; patch != delta->patches.end(); ++patch) patch->part = 0;
+    std::rotate(delta->patches.begin(), first_of_last, delta->patches.end());
+    return std::move(open_);
+  }
+  uint64_t uploaded() const { return uploaded_.load(); }
+
+ private:
+  struct Encoded {
+    size_t index = 0;
+    std::string stored;  // empty: it gains nothing
+  };
+  struct FullPart {
+    size_t number = 0;  // from 1 on
+    std::string bytes;
+  };
+
+  void Work() {
+    PatchEncoder encoder;
+    std::string prefix;
+    std::string raw;
+    for (;;) {
+      size_t index;
+      {
+        absl::MutexLock lock(&mutex_);
+        const auto may_go_on = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+          return !error_.ok() || waiting_bytes_ <= kMaxWaiting;
+        };
+        mutex_.Await(absl::Condition(&may_go_on));
+        if (!error_.ok() || next_ == plan_.patches.size()) return;
+        index = next_++;
+      }
+      absl::StatusOr<std::string> stored = Encode(plan_.patches[index], encoder, prefix, raw);
+      absl::Status status = stored.ok() ? Take(index, *std::move(stored)) : stored.status();
+      if (status.ok()) continue;
+      absl::MutexLock lock(&mutex_);
+      error_.Update(status);
+    }
+  }
+
+  absl::StatusOr<std::string> Encode(const PlannedPatch& patch, PatchEncoder& encoder, std::string& prefix,
+                                     std::string& raw) {
+    if (cancelled_ != nullptr && cancelled_->load()) return absl::CancelledError("the publish was cancelled");
+    const uint32_t file = patch.runs.front().entry;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (const auto poor = poor_.find(file); poor != poor_.end() && poor->second >= kMaxPoorPatches) {
+        return std::string();
+      }
+    }
+    RETURN_IF_ERROR(sources_.Read(patch, &prefix, &raw));
+    std::string stored = encoder.Encode(prefix, raw, level_);
+    if (stored.size() + patch.block_bytes / kLeastGain < patch.block_bytes) return stored;
+    absl::MutexLock lock(&mutex_);
+    ++poor_[file];
+    return std::string();
+  }
+
+  // Appends what is there in the plan's order; whoever fills a part uploads it.
+  absl::Status Take(size_t index, std::string stored) {
+    std::vector<FullPart> full;
+    {
+      absl::MutexLock lock(&mutex_);
+      waiting_bytes_ += stored.size();
+      waiting_.push_back({index, std::move(stored)});
+      for (;;) {
+        const auto it = std::find_if(waiting_.begin(), waiting_.end(),
+                                     [this](const Encoded& e) { return e.index == written_; });
+        if (it == waiting_.end()) break;
+        Append(std::move(*it), &full);
+        waiting_.erase(it);
+        ++written_;
+      }
+    }
+    for (const FullPart& part : full) {
+      const Digest digest = Sha256::Of(part.bytes);
+      RETURN_IF_ERROR(Upload(part.bytes, digest));
+      absl::MutexLock lock(&mutex_);
+      parts_[part.number - 1].digest = digest;
+    }
+    return absl::OkStatus();
+  }
+
+  void Append(const Encoded& encoded, std::vector<FullPart>* full) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    waiting_bytes_ -= encoded.stored.size();
+    if (encoded.stored.empty()) return;
+    if (!open_.empty() && open_.size() + encoded.stored.size() > kPartTarget) {
+      parts_.push_back({Digest(), open_.size()});
+      full->push_back({parts_.size(), std::exchange(open_, {})});
+    }
+    const PlannedPatch& plan = plan_.patches[encoded.index];
+    DeltaPatch patch;
+    patch.base = plan.base;
+    for (const PlannedPatch::Run& run : plan.runs) {
+      const auto refs = std::span(target_.chunk_refs).subspan(run.first_ref, run.count);
+      patch.chunks.insert(patch.chunks.end(), refs.begin(), refs.end());
+    }
+    patch.part = static_cast<uint32_t>(parts_.size()) + 1;
+    patch.offset = open_.size();
+    patch.stored_size = static_cast<uint32_t>(encoded.stored.size());
+    patches_.push_back(std::move(patch));
+    open_ += encoded.stored;
+  }
+
+  ServerClient* const client_;
+  const DatasetName& dataset_;
+  DeltaSources& sources_;
+  const Manifest& target_;
+  const DeltaPlan& plan_;
+  const int level_;
+  const std::atomic<bool>* const cancelled_;
+  std::atomic<uint64_t> uploaded_{0};
+
+  absl::Mutex mutex_;
+  size_t next_ ABSL_GUARDED_BY(mutex_) = 0;     // to be compressed
+  size_t written_ ABSL_GUARDED_BY(mutex_) = 0;  // to be appended
+  std::vector<Encoded> waiting_ ABSL_GUARDED_BY(mutex_);
+  size_t waiting_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<DeltaPatch> patches_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Delta::Part> parts_ ABSL_GUARDED_BY(mutex_);
+  std::string open_ ABSL_GUARDED_BY(mutex_);  // the part that is being filled
+  absl::flat_hash_map<uint32_t, int> poor_ ABSL_GUARDED_BY(mutex_);  // patches that gained nothing, by file
+  absl::Status error_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Whether a delta of that many bytes, which replaces the patches' chunks and the manifest, is worth it.
+bool Gains(uint64_t delta_bytes, uint64_t replaced_bytes) {
+  return delta_bytes + replaced_bytes / kLeastGain < replaced_bytes;
+}
+
+uint64_t BlockBytes(const Manifest& target, const std::vector<DeltaPatch>& patches) {
+  uint64_t bytes = 0;
+  for (const DeltaPatch& patch : patches) {
+    for (const uint32_t index : patch.chunks) {
+      const Manifest::Chunk& chunk = target.chunks[index];
+      const Manifest::Frame& frame = target.frames[chunk.frame];
+      bytes += uint64_t{frame.stored_size} * chunk.size / frame.raw_size;
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
+DeltaEffort DeltaEffortFor(uint64_t fresh_bytes) {
+  if (fresh_bytes <= 4 * kMiB) return {.level = 19, .slack = 6 * kMiB, .max_base = kMaxPatchBase};
+  if (fresh_bytes <= 24 * kMiB) return {.level = 12, .slack = 4 * kMiB, .max_base = 12 * kMiB};
+  return {.level = 3, .slack = 1 * kMiB, .max_base = 6 * kMiB};
+}
+
+absl::StatusOr<std::optional<MadeDelta>> MakeDelta(ServerClient* client, const DatasetName& dataset,
+                                                   const Scan& scan, const KnownSnapshot& base,
+                                                   const KnownSnapshot& target,
+                                                   size_t manifest_object_size,
+                                                   const std::atomic<bool>* cancelled) {
+  if (scan.entries.size() != target.manifest.entries.size()) {
+    return absl::InternalError("a scan and the snapshot made of it have different entries");
+  }
+  DeltaPlanOptions options;
+  DeltaPlan plan = PlanDelta(base.manifest, target.manifest, options);
+  uint64_t block_bytes = 0;
+  for (const PlannedPatch& patch : plan.patches) block_bytes += patch.block_bytes;
+  if (manifest_object_size + block_bytes < kWorthIt) return std::nullopt;
+  const DeltaEffort effort = DeltaEffortFor(plan.fresh_bytes);
+  if (effort.max_base != options.max_base || effort.slack != options.slack) {
+    options.max_base = effort.max_base;
+    options.slack = effort.slack;
+    plan = PlanDelta(base.manifest, target.manifest, options);
+  }
+  DeltaSources sources(client, dataset, scan, base.manifest, target.manifest, plan, cancelled);
+  Maker maker(client, dataset, sources, target.manifest, plan, effort.level, cancelled);
+  RETURN_IF_ERROR(maker.Run());
+
+  Delta delta;
+  delta.from = base.digest;
+  delta.to = target.digest;
+  const std::string patches = maker.Finish(&delta);
+  std::string object = EncodeDeltaHead(delta, base.canonical, target.canonical);
+  MadeDelta made;
+  made.announcement.set_head_size(object.size());
+  object += patches;
+  const uint64_t replaced = manifest_object_size + BlockBytes(target.manifest, delta.patches);
+  if (!Gains(object.size() + delta.PartsSize(), replaced)) return std::nullopt;
+  const Digest digest = Sha256::Of(object);
+  RETURN_IF_ERROR(maker.Upload(object, digest));
+  made.announcement.set_digest(digest.ToString());
+  made.announcement.set_from(base.digest.ToString());
+  made.announcement.set_to(target.digest.ToString());
+  made.announcement.set_size(object.size());
+  made.announcement.set_parts_size(delta.PartsSize());
+  made.uploaded_bytes = maker.uploaded();
+  return made;
+}
+
+}  // namespace aetherfs

@@ -1,0 +1,266 @@
+#include "aetherfs/format/delta.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "aetherfs/base/sha256.h"
+#include "aetherfs/base/status.h"
+#include "aetherfs/format/codec.h"
+#include "fmt/format.h"
+
+// docs/formats/delta.md
+
+namespace aetherfs {
+namespace {
+
+constexpr std::string_view kMagic = "AFSD";
+constexpr uint8_t kVersion = 1;
+constexpr std::string_view kReserved("\0\0\0", 3);
+// Prelude, two digests, the table's size before and after compression, the manifest's size; at the end the
+// head's digest.
+constexpr size_t kFixedSize = kDeltaPreludeSize + 2 * Digest::kSize + 3 * 8;
+constexpr size_t kMinHeadSize = kFixedSize + Digest::kSize;
+constexpr size_t kMaxTableSize = 256 * 1024 * 1024;
+constexpr size_t kLeastPatchInTable = 5;  // bytes that the table needs for one
+
+absl::Status Malformed(std::string_view why) {
+  return absl::DataLossError(fmt::format("reading a delta: it is malformed: {}", why));
+}
+
+// Small manifests are worth the highest effort; those of a million files have to be done in a second.
+int ManifestLevel(size_t size) {
+  if (size <= 1 << 20) return 19;
+  return size <= 8 << 20 ? 9 : 3;
+}
+
+void PutPatch(const DeltaPatch& patch, Writer& out) {
+  out.Varint(patch.part);
+  out.Varint(patch.stored_size);
+  out.Varint(patch.base.size());
+  uint32_t entry = 0;
+  uint64_t end = 0;  // of the range before, in the same file
+  for (const DeltaPatch::BaseRange& range : patch.base) {
+    if (range.entry != entry) end = 0;
+    out.Varint(ZigZag(static_cast<int64_t>(range.entry) - static_cast<int64_t>(entry)));
+    out.Varint(ZigZag(static_cast<int64_t>(range.offset - end)));
+    out.Varint(range.size);
+    entry = range.entry;
+    end = range.offset + range.size;
+  }
+  std::vector<std::pair<uint32_t, uint32_t>> runs;  // of chunks that follow each other: first, count
+  for (const uint32_t chunk : patch.chunks) {
+    if (!runs.empty() && runs.back().first + runs.back().second == chunk) {
+      ++runs.back().second;
+    } else {
+      runs.emplace_back(chunk, 1);
+    }
+  }
+  out.Varint(runs.size());
+  uint32_t expected = 0;
+  for (const auto& [first, count] : runs) {
+    out.Varint(ZigZag(static_cast<int64_t>(first) - static_cast<int64_t>(expected)));
+    out.Varint(count);
+    expected = first + count;
+  }
+}
+
+std::string EncodeTable(const Delta& delta) {
+  Writer out;
+  out.Varint(delta.parts.size());
+  for (const Delta::Part& part : delta.parts) {
+    out.Put(part.digest);
+    out.Varint(part.size);
+  }
+  out.Varint(delta.patches.size());
+  for (const DeltaPatch& patch : delta.patches) PutPatch(patch, out);
+  return std::move(out).Take();
+}
+
+// Entries and chunk indices are checked against the manifests later (CheckDelta); here only that they are
+// numbers of the right size.
+void ReadPatch(Reader& in, DeltaPatch& patch) {
+  patch.part = static_cast<uint32_t>(in.Varint(0, kMaxDeltaParts, "a patch lies in no part"));
+  patch.stored_size =
+      static_cast<uint32_t>(in.Varint(1, kMaxDeltaPartSize, "a patch is empty or too large"));
+  const uint64_t ranges = in.Count(3);
+  if (ranges > kMaxPatchRanges) return in.Fail("a patch has too many base ranges");
+  uint64_t entry = 0;
+  uint64_t end = 0;
+  uint64_t total = 0;
+  for (uint64_t i = 0; i < ranges && in.ok(); ++i) {
+    const uint64_t before = entry;
+    entry += static_cast<uint64_t>(UnZigZag(in.Varint()));
+    if (entry >= kMaxEntries) return in.Fail("a base range is in no file");
+    if (entry != before) end = 0;
+    const uint64_t offset = end + static_cast<uint64_t>(UnZigZag(in.Varint()));
+    const uint64_t size = in.Varint(1, kMaxPatchBase, "a base range is empty or too large");
+    if (offset > uint64_t{1} << 62) return in.Fail("a base range lies nowhere");
+    total += size;
+    if (total > kMaxPatchBase) return in.Fail("a patch has too large a base");
+    patch.base.push_back({static_cast<uint32_t>(entry), offset, static_cast<uint32_t>(size)});
+    end = offset + size;
+  }
+  const uint64_t runs = in.Count(2);
+  uint64_t expected = 0;
+  for (uint64_t i = 0; i < runs && in.ok(); ++i) {
+    const uint64_t first = expected + static_cast<uint64_t>(UnZigZag(in.Varint()));
+    const uint64_t count = in.Varint(1, kMaxPatchTarget, "a patch yields nothing or too much");
+    if (first > UINT32_MAX - count) return in.Fail("a patch yields a chunk that can't be");
+    if (patch.chunks.size() + count > kMaxPatchTarget) return in.Fail("a patch yields too many chunks");
+    // A chunk has at least one byte, so what a short text can claim is bounded by what a patch may yield.
+    for (uint64_t c = 0; c < count; ++c) patch.chunks.push_back(static_cast<uint32_t>(first + c));
+    expected = first + count;
+  }
+  if (in.ok() && patch.chunks.empty()) in.Fail("a patch yields nothing");
+}
+
+absl::Status DecodeTable(std::string_view table, Delta* delta) {
+  Reader in(table);
+  const uint64_t parts = in.Count(Digest::kSize + 1);
+  if (parts > kMaxDeltaParts) return Malformed("it has too many parts");
+  for (uint64_t i = 0; i < parts && in.ok(); ++i) {
+    Delta::Part part;
+    part.digest = in.ReadDigest();
+    part.size = in.Varint(1, kMaxDeltaPartSize, "a part is empty or too large");
+    delta->parts.push_back(part);
+  }
+  const uint64_t patches = in.Count(kLeastPatchInTable);
+  if (patches > kMaxPatches) return Malformed("it has too many patches");
+  uint32_t part = 0;
+  uint64_t offset = 0;
+  uint64_t chunks = 0;
+  for (uint64_t i = 0; i < patches && in.ok(); ++i) {
+    DeltaPatch patch;
+    ReadPatch(in, patch);
+    if (!in.ok()) break;
+    if (patch.part < part || patch.part > parts) return Malformed("its patches are in no order of parts");
+    if (patch.part != part) {
+      if (part != 0 && offset != delta->parts[part - 1].size) return Malformed("a part has another size");
+      if (patch.part != part + 1) return Malformed("a part is not used");
+      part = patch.part;
+      offset = 0;
+    }
+    patch.offset = offset;
+    offset += patch.stored_size;
+    if (part != 0 && offset > delta->parts[part - 1].size) return Malformed("a patch ends behind its part");
+    chunks += patch.chunks.size();
+    if (chunks > kMaxManifestSize / Digest::kSize) return Malformed("it yields too many chunks");
+    delta->patches.push_back(std::move(patch));
+  }
+  if (!in.ok()) return Malformed(in.problem());
+  if (in.remaining() != 0) return Malformed("bytes are left over behind its table");
+  if (part != parts) return Malformed("a part is not used");
+  if (part != 0 && offset != delta->parts[part - 1].size) return Malformed("a part has another size");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+uint64_t Delta::PartsSize() const {
+  uint64_t size = 0;
+  for (const Part& part : parts) size += part.size;
+  return size;
+}
+
+uint64_t PatchTargetSize(const DeltaPatch& patch, const Manifest& target) {
+  uint64_t size = 0;
+  for (const uint32_t chunk : patch.chunks) size += target.chunks[chunk].size;
+  return size;
+}
+
+uint64_t PatchBaseSize(const DeltaPatch& patch) {
+  uint64_t size = 0;
+  for (const DeltaPatch::BaseRange& range : patch.base) size += range.size;
+  return size;
+}
+
+absl::StatusOr<uint64_t> DeltaHeadSize(std::string_view prelude) {
+  Reader in(prelude);
+  if (in.Bytes(kMagic.size()) != kMagic) return Malformed("it does not begin as one");
+  if (in.Byte() != kVersion) return Malformed("its version is unknown");
+  if (in.Bytes(kReserved.size()) != kReserved) return Malformed("reserved bytes are not zero");
+  const uint64_t size = in.Fixed64();
+  if (!in.ok()) return Malformed(in.problem());
+  if (size < kMinHeadSize || size > kMaxDeltaHeadSize) return Malformed("its head has an impossible size");
+  return size;
+}
+
+std::string EncodeDeltaHead(const Delta& delta, std::string_view base, std::string_view target) {
+  const std::string table = EncodeTable(delta);
+  PatchEncoder encoder;
+  const std::string stored_table = encoder.Encode({}, table, ManifestLevel(table.size()));
+  const std::string manifest = encoder.Encode(base, target, ManifestLevel(target.size()));
+  Writer out;
+  out.Bytes(kMagic);
+  out.Byte(kVersion);
+  out.Bytes(kReserved);
+  out.Fixed64(kMinHeadSize + stored_table.size() + manifest.size());
+  out.Put(delta.from);
+  out.Put(delta.to);
+  out.Fixed64(table.size());
+  out.Fixed64(stored_table.size());
+  out.Fixed64(target.size());
+  out.Bytes(stored_table);
+  out.Bytes(manifest);
+  const Digest digest = Sha256::Of(out.bytes());
+  out.Put(digest);
+  return std::move(out).Take();
+}
+
+absl::StatusOr<DeltaHead> DecodeDeltaHead(std::string_view head) {
+  ASSIGN_OR_RETURN(const uint64_t head_size, DeltaHeadSize(head));
+  if (head_size != head.size()) return Malformed("its head has another size than it says");
+  const std::string_view body = head.substr(0, head.size() - Digest::kSize);
+  if (Sha256::Of(body).bytes() != head.substr(body.size())) {
+    return Malformed("its head does not have its digest");
+  }
+  Reader in(body.substr(kDeltaPreludeSize));
+  DeltaHead decoded;
+  decoded.delta.from = in.ReadDigest();
+  decoded.delta.to = in.ReadDigest();
+  const uint64_t table_size = in.Fixed64();
+  const uint64_t stored_size = in.Fixed64();
+  decoded.target_size = in.Fixed64();
+  if (table_size == 0 || table_size > kMaxTableSize) return Malformed("its table has an impossible size");
+  if (decoded.target_size > kMaxManifestSize) return Malformed("its manifest is larger than one can be");
+  const std::string_view stored_table = in.Bytes(stored_size);
+  decoded.manifest_patch = in.Bytes(in.remaining());
+  if (!in.ok()) return Malformed(in.problem());
+  const auto table = std::make_unique_for_overwrite<char[]>(table_size);
+  RETURN_IF_ERROR(PatchDecoder().Decode({}, stored_table, table.get(), table_size));
+  RETURN_IF_ERROR(DecodeTable({table.get(), table_size}, &decoded.delta));
+  return decoded;
+}
+
+absl::StatusOr<std::string> ApplyManifestPatch(const DeltaHead& head, std::string_view base) {
+  // Pages that are not written to cost nothing: a size that is a lie takes no memory.
+  const auto target = std::make_unique_for_overwrite<char[]>(head.target_size);
+  RETURN_IF_ERROR(PatchDecoder().Decode(base, head.manifest_patch, target.get(), head.target_size));
+  std::string canonical(target.get(), head.target_size);
+  if (Sha256::Of(canonical) != head.delta.to) {
+    return absl::DataLossError(
+        fmt::format("the delta from {} yields another manifest than that of {}", head.delta.from.ToString(),
+                    head.delta.to.ToString()));
+  }
+  return canonical;
+}
+
+absl::Status CheckDelta(const Delta& delta, const Manifest& base, const Manifest& target) {
+  for (const DeltaPatch& patch : delta.patches) {
+    for (const DeltaPatch::BaseRange& range : patch.base) {
+      if (range.entry >= base.entries.size()) return Malformed("a base range is in no file of the base");
+      const Manifest::Entry& entry = base.entries[range.entry];
+      if (entry.type != EntryType::kFile || range.size > entry.size ||
+          range.offset > entry.size - range.size) {
+        return Malformed("a base range ends behind its file");
+      }
+    }
+    for (const uint32_t chunk : patch.chunks) {
+      if (chunk >= target.chunks.size()) return Malformed("a patch yields a chunk that there is not");
+    }
+    if (PatchTargetSize(patch, target) > kMaxPatchTarget) return Malformed("a patch yields too much");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace aetherfs
