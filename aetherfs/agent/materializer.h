@@ -3,12 +3,14 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "aetherfs/base/reference.h"
+#include "aetherfs/client/delta_fetcher.h"
 #include "aetherfs/client/fetcher.h"
 #include "aetherfs/format/manifest.h"
 
@@ -19,6 +21,9 @@ struct LocalSource {
   std::string directory;
   const Manifest* manifest = nullptr;  // what the directory should hold
   bool may_link = false;               // its files are never written to: hard links are allowed
+  // From this source's snapshot to the one that is made; chunks that no source has are made of it where that
+  // costs less than blocks. Null: none.
+  std::shared_ptr<const LoadedDelta> delta = nullptr;
 };
 
 // How a directory is filled.
@@ -60,7 +65,7 @@ MaterializePlan PlanMaterialize(const Manifest& manifest, const std::vector<Loca
 struct MaterializeResult {
   uint64_t files = 0;
   uint64_t bytes = 0;
-  uint64_t reused_bytes = 0;
+  uint64_t reused_bytes = 0;  // of files, that neither blocks nor deltas were needed for
 };
 
 // Makes `directory` hold the manifest's files, exactly: on success every file is there with its mode and
@@ -70,7 +75,8 @@ struct MaterializeResult {
 // The directory may hold what an earlier attempt left: bytes that are there and right are not fetched again
 // (a file under its final name is complete; a partly written one is re-checked chunk by chunk). Names that
 // the manifest does not have are removed. Nothing outside the directory is ever written, whatever the
-// manifest says. A source whose bytes turn out wrong is not an error: they are fetched instead.
+// manifest says. A source whose bytes turn out wrong, or a delta that does not yield what it should, is not
+// an error: the bytes are fetched instead.
 //
 // Blocks. Errors: RESOURCE_EXHAUSTED before the first byte, saying how much is needed and how much there
 // is, if the plan does not fit the disk, or later if it filled up; DATA_LOSS; UNAVAILABLE; CANCELLED.

@@ -86,6 +86,7 @@ absl::StatusOr<PublishOptions> ToPublishOptions(const agent::v1::PublishRequest&
     }
     ASSIGN_OR_RETURN(options.expect, Digest::Parse(request.expect_digest()));
   }
+  options.make_deltas = !request.no_delta();
   options.author = Author();
   return options;
 }

@@ -16,6 +16,7 @@
 #include "aetherfs/agent/file_filler.h"
 #include "aetherfs/agent/glob.h"
 #include "aetherfs/agent/materializer.h"
+#include "aetherfs/agent/patch_applier.h"
 #include "aetherfs/agent/plan.h"
 #include "aetherfs/agent/tree.h"
 #include "aetherfs/base/quantity.h"
@@ -456,16 +457,23 @@ absl::Status Stager::FillFiles() {
     return CopyRun(filler, std::span(plan_.copies).subspan(runs[run], end - runs[run]));
   }));
 
-  const std::vector<uint32_t> missing = filler.MissingChunks();
+  std::vector<uint32_t> missing = filler.MissingChunks();
+  for (const uint32_t chunk : missing) {
+    result_.reused_bytes -= std::min<uint64_t>(result_.reused_bytes, manifest_.chunks[chunk].size);
+  }
+  const Fetcher::ChunkSink place = [&](uint32_t chunk, std::string_view data) {
+    return filler.Place(chunk, data);
+  };
+  for (size_t s = 0; s < sources_.size() && !missing.empty(); ++s) {
+    if (sources_[s].delta == nullptr || source_trees_[s] == nullptr) continue;
+    PatchApplier applier(fetcher_.client(), dataset_, *sources_[s].delta, *sources_[s].manifest,
+                         *source_trees_[s]);
+    RETURN_IF_ERROR(applier.Apply(missing, place, stats_, cancelled_));
+    missing = filler.MissingChunks();
+  }
   if (!missing.empty()) {
     RETURN_IF_ERROR(CheckCancelled());
-    RETURN_IF_ERROR(fetcher_.FetchChunks(
-        dataset_, manifest_, missing,
-        [&](uint32_t chunk, std::string_view data) { return filler.Place(chunk, data); }, stats_,
-        cancelled_));
-    for (const uint32_t chunk : missing) {
-      result_.reused_bytes -= std::min<uint64_t>(result_.reused_bytes, manifest_.chunks[chunk].size);
-    }
+    RETURN_IF_ERROR(fetcher_.FetchChunks(dataset_, manifest_, missing, place, stats_, cancelled_));
   }
   if (filler.incomplete_files() != 0) {
     return absl::InternalError(

@@ -148,6 +148,8 @@ void SubscriptionRunner::OnTag(const TagUpdate& update) {
   bool settle = false;
   {
     absl::MutexLock lock(&mutex_);
+    offers_suffice_ = update.published && tag_.has_value() && tag_->digest.has_value() &&
+                      IsActive(*tag_->digest);
     tag_ = update;
     trouble_.clear();
     const std::optional<Digest> target = Target();

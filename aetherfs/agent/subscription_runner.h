@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "aetherfs/agent/agent_metrics.h"
+#include "aetherfs/agent/delta_way.h"
 #include "aetherfs/agent/scheduler.h"
 #include "aetherfs/agent/snapshot_store.h"
 #include "aetherfs/agent/subscription_spec.h"
@@ -130,6 +131,8 @@ class SubscriptionRunner : public std::enable_shared_from_this<SubscriptionRunne
   // From memory, disk or, with `fetched`, a server; then `fetched` has its canonical bytes.
   absl::StatusOr<std::shared_ptr<const Manifest>> LoadManifest(const Digest& digest, std::string* fetched,
                                                                TransferStats* stats);
+  // Deltas from a version that is here; none if the target's manifest is here, too.
+  DeltaWay FindWay(const Digest& target, const std::vector<BaseOnDisk>& bases, TransferStats* stats);
   absl::Status RunCheck(const SnapshotKey& key, bool* refused);
   void RunNotify(const SnapshotKey& key) const;
   // Switches the symlink, unless the target has changed meanwhile: then false.
@@ -156,6 +159,8 @@ class SubscriptionRunner : public std::enable_shared_from_this<SubscriptionRunne
 
   mutable absl::Mutex mutex_;
   std::optional<TagUpdate> tag_ ABSL_GUARDED_BY(mutex_);
+  // tag_ was published as the next version after the one that was active then: no other deltas help more.
+  bool offers_suffice_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<Digest> pinned_ ABSL_GUARDED_BY(mutex_);
   std::optional<std::string> active_ ABSL_GUARDED_BY(mutex_);  // name of the snapshot's directory
   absl::Time activated_ ABSL_GUARDED_BY(mutex_) = absl::UnixEpoch();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "aetherfs/agent/delta_way.h"
 #include "aetherfs/agent/materializer.h"
 #include "aetherfs/agent/subscription_runner.h"
 #include "aetherfs/base/status.h"
@@ -49,6 +50,7 @@ SubscriptionRunner::Outcome SubscriptionRunner::Update(const Digest& target) {
                                 {"files", stats.files()},
                                 {"bytes", stats.bytes()},
                                 {"downloaded_bytes", stats.downloaded_bytes()},
+                                {"delta_bytes", stats.delta_bytes()},
                                 {"elapsed", elapsed}});
   if (!unsaved_manifest_.empty()) {
     const absl::Status saved = context_.store->WriteManifest(spec_.dataset, target, unsaved_manifest_);
@@ -89,6 +91,7 @@ absl::Status SubscriptionRunner::Stage(const SnapshotKey& key, agent::v1::Update
   std::vector<SnapshotStore::Lease> leases;
   std::vector<std::shared_ptr<const Manifest>> manifests;
   std::vector<LocalSource> sources;
+  std::vector<BaseOnDisk> bases;
   const std::string base = ParentPath(context_.store->SnapshotPath(key));
   for (const std::string& name : names) {
     const std::optional<Digest> digest = SnapshotKey::DigestOf(name);
@@ -104,17 +107,28 @@ absl::Status SubscriptionRunner::Stage(const SnapshotKey& key, agent::v1::Update
     if (!manifest.ok()) continue;
     leases.push_back(std::move(lease));
     manifests.push_back(*std::move(manifest));
+    bases.push_back({*digest, manifests.back(), sources.size()});
     sources.push_back({JoinPath(base, name), manifests.back().get(), true});
   }
 
   const auto account = [&] {
     stats->set_downloaded_bytes(transfer.downloaded_bytes.load());
     stats->set_requests(transfer.requests.load());
-    context_.metrics->downloaded_bytes.Increment(static_cast<double>(transfer.downloaded_bytes.load()));
+    stats->set_delta_bytes(transfer.delta_bytes.load());
+    context_.metrics->delta_bytes.Increment(static_cast<double>(transfer.delta_bytes.load()));
+    context_.metrics->delta_failures.Increment(static_cast<double>(transfer.delta_failures.load()));
+    context_.metrics->downloaded_bytes.Increment(
+        static_cast<double>(transfer.downloaded_bytes.load() - transfer.delta_bytes.load()));
     context_.metrics->integrity_failures.Increment(static_cast<double>(transfer.integrity_failures.load()));
   };
-  absl::StatusOr<std::shared_ptr<const Manifest>> manifest =
-      LoadManifest(key.digest, &unsaved_manifest_, &transfer);
+  const DeltaWay way = FindWay(key.digest, bases, &transfer);
+  absl::StatusOr<std::shared_ptr<const Manifest>> manifest;
+  if (way.steps.empty()) {
+    manifest = LoadManifest(key.digest, &unsaved_manifest_, &transfer);
+  } else {
+    manifest = way.steps.back()->manifest;
+    unsaved_manifest_ = way.steps.back()->canonical;
+  }
   if (!manifest.ok()) {
     account();
     return manifest.status();
@@ -125,8 +139,10 @@ absl::Status SubscriptionRunner::Stage(const SnapshotKey& key, agent::v1::Update
   options.exclude = spec_.exclude;
   options.durable = context_.durable;
   const absl::StatusOr<MaterializeResult> result =
-      Materialize(*context_.fetcher, spec_.dataset, **manifest, context_.store->StagingPath(key), sources,
-                  options, &transfer, &cancelled_);
+      MaterializeByWay(
+          *context_.fetcher, spec_.dataset, **manifest, context_.store->StagingPath(key), sources, way, options,
+          [this](const Digest& digest) { return context_.store->StagingPath(KeyOf(digest)); }, &transfer,
+          &cancelled_);
   account();
   RETURN_IF_ERROR(result.status());
   stats->set_files(result->files);
@@ -138,6 +154,30 @@ absl::Status SubscriptionRunner::Stage(const SnapshotKey& key, agent::v1::Update
   manifest_ = *manifest;
   manifest_digest_ = key.digest;
   return absl::OkStatus();
+}
+
+DeltaWay SubscriptionRunner::FindWay(const Digest& target, const std::vector<BaseOnDisk>& bases,
+                                     TransferStats* stats) {
+  if (bases.empty() || context_.store->ReadManifest(spec_.dataset, target).ok()) return {};
+  std::vector<DeltaOffer> offers;
+  bool all_known = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (tag_.has_value() && tag_->digest == target) {
+      offers = tag_->offers;
+      all_known = offers_suffice_;
+    }
+  }
+  std::vector<Digest> digests;
+  for (const BaseOnDisk& base : bases) digests.push_back(base.digest);
+  if (!all_known && CheapestChain(digests, target, offers, UINT64_MAX).empty()) {
+    dataset::v1::LookupRequest request;
+    request.set_dataset(spec_.dataset.str());
+    request.set_digest(target.ToString());
+    const auto found = context_.client->Lookup(request);
+    if (found.ok()) offers = OffersFrom(found->deltas());
+  }
+  return FindDeltaWay(context_.client, spec_.dataset, bases, target, std::move(offers), UINT64_MAX, stats);
 }
 
 absl::Status SubscriptionRunner::RunCheck(const SnapshotKey& key, bool* refused) {

@@ -96,6 +96,7 @@ class PublishCommand : public CliCommand {
     options.labels = label_map_;
     options.expect_absent = expect_absent_;
     options.expect = expected_;
+    options.make_deltas = !no_delta_;
     options.author = context.environment().user();
     options.cache_dir = context.CacheDirectory();
     options.nonce = context.environment().random->Bytes(16);

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "aetherfs/agent/delta_way.h"
 #include "aetherfs/agent/materializer.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/cli/context.h"
@@ -60,6 +61,7 @@ class Puller {
     ASSIGN_OR_RETURN(ServerClient * server, server_());
     ASSIGN_OR_RETURN(const dataset::v1::LookupResponse found, LookupReference(*server, options_.reference));
     ASSIGN_OR_RETURN(result_.digest, DigestOf(found.snapshot()));
+    offers_ = OffersFrom(found.deltas());
     return absl::OkStatus();
   }
 
@@ -70,10 +72,24 @@ class Puller {
       return absl::OkStatus();
     }
     ASSIGN_OR_RETURN(ServerClient * server, server_());
+    if (record_) {
+      way_ = FindDeltaWay(server, options_.reference.dataset, std::vector<BaseOnDisk>{RecordedBase()},
+                          result_.digest, offers_, UINT64_MAX, &progress_->transfer);
+    }
+    if (!way_.steps.empty()) {
+      manifest_ = *way_.steps.back()->manifest;
+      canonical_ = way_.steps.back()->canonical;
+      return absl::OkStatus();
+    }
     ASSIGN_OR_RETURN(canonical_, Fetcher(server).FetchManifest(options_.reference.dataset, result_.digest,
                                                                &progress_->transfer));
     ASSIGN_OR_RETURN(manifest_, DecodeManifest(canonical_));
     return absl::OkStatus();
+  }
+
+  BaseOnDisk RecordedBase() const {
+    // The record lives as long as this.
+    return {record_->digest, std::shared_ptr<const Manifest>(std::shared_ptr<void>(), &record_->manifest), 0};
   }
 
   absl::Status Stage() {
@@ -94,11 +110,14 @@ class Puller {
     ASSIGN_OR_RETURN(ServerClient * server, server_());
     Fetcher fetcher(server);
     ASSIGN_OR_RETURN(const MaterializeResult done,
-                     Materialize(fetcher, options_.reference.dataset, manifest_, staging, sources,
-                                 materialize, &progress_->transfer, cancelled_));
+                     MaterializeByWay(
+                         fetcher, options_.reference.dataset, manifest_, staging, sources, way_, materialize,
+                         [this](const Digest& digest) { return target_.StagingPath(digest); },
+                         &progress_->transfer, cancelled_));
     result_.files = done.files;
     result_.bytes = done.bytes;
     result_.reused_bytes = done.reused_bytes;
+    result_.delta_bytes = progress_->transfer.delta_bytes.load();
     return absl::OkStatus();
   }
 
@@ -148,6 +167,8 @@ class Puller {
   const PullRecords records_;
   PullTarget target_;
   std::optional<PullRecord> record_;
+  std::vector<DeltaOffer> offers_;
+  DeltaWay way_;
   Manifest manifest_;
   std::string canonical_;
   PullResult result_;

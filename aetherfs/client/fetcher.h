@@ -17,10 +17,12 @@ namespace aetherfs {
 
 // Counts what a transfer moved; may be read by other threads while it runs.
 struct TransferStats {
-  std::atomic<uint64_t> downloaded_bytes{0};  // payload received: frames, manifests
+  std::atomic<uint64_t> downloaded_bytes{0};  // payload received: frames, manifests, deltas
   std::atomic<uint64_t> requests{0};
   std::atomic<uint64_t> verified_bytes{0};  // of chunks, after decompression
   std::atomic<uint64_t> integrity_failures{0};
+  std::atomic<uint64_t> delta_bytes{0};     // of downloaded_bytes, those of deltas
+  std::atomic<uint64_t> delta_failures{0};  // deltas, or patches of them, that did not yield what they should
 };
 
 // What a fetch will move; pure.
@@ -47,6 +49,8 @@ class Fetcher {
   };
   explicit Fetcher(ServerClient* client) : Fetcher(client, Options()) {}
   Fetcher(ServerClient* client, Options options) : client_(client), options_(options) {}
+
+  ServerClient* client() const { return client_; }
 
   // The canonical manifest of a snapshot, verified. Retries once around the caches if the bytes are bad.
   absl::StatusOr<std::string> FetchManifest(const DatasetName& dataset, const Digest& digest,

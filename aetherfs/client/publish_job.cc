@@ -9,6 +9,7 @@
 #include "aetherfs/client/block_uploader.h"
 #include "aetherfs/client/fetcher.h"
 #include "aetherfs/client/publish_pipeline.h"
+#include "aetherfs/telemetry/log.h"
 #include "fmt/format.h"
 
 namespace aetherfs {
@@ -111,6 +112,7 @@ PublishResult PublishJob::ResultOf(const Digest& digest, const StatCache::Totals
   result.new_chunks = new_chunks_;
   result.new_bytes = new_bytes_;
   result.uploaded_bytes = uploaded_bytes_;
+  result.delta_bytes = delta_bytes_;
   result.seq = seq;
   result.unchanged = unchanged;
   result.elapsed = absl::Now() - began_;
@@ -136,6 +138,8 @@ absl::StatusOr<PublishResult> PublishJob::Attempt() {
   progress_->processed_bytes = 0;
   new_chunks_ = new_bytes_ = 0;
   needed_blocks_.clear();
+  deltas_.clear();
+  delta_bytes_ = 0;
   ChunkTable table;
   std::optional<Manifest> last;
   if (!reuse_nothing_) RETURN_IF_ERROR(LoadBases(&table, &last));
@@ -153,7 +157,10 @@ absl::StatusOr<PublishResult> PublishJob::Attempt() {
   if (!options_.expect_absent && !options_.expect.has_value() && EveryTagPointsAt(digest)) {
     result = ResultOf(digest, totals, tags_.seq(), true);
   } else {
-    RETURN_IF_ERROR(UploadManifest(digest, canonical));
+    ASSIGN_OR_RETURN(const size_t object_size, UploadManifest(digest, canonical));
+    if (options_.make_deltas) {
+      RETURN_IF_ERROR(MakeDeltas({.digest = digest, .manifest = manifest, .canonical = canonical}, object_size));
+    }
     ASSIGN_OR_RETURN(const dataset::v1::PublishResponse response, Commit(digest));
     result = ResultOf(digest, totals, response.seq(), response.unchanged());
   }
@@ -311,7 +318,7 @@ absl::StatusOr<Manifest> PublishJob::MakeManifest(const PublishPipeline& pipelin
   return Canonicalize(std::move(manifest));
 }
 
-absl::Status PublishJob::UploadManifest(const Digest& digest, const std::string& canonical) {
+absl::StatusOr<size_t> PublishJob::UploadManifest(const Digest& digest, const std::string& canonical) {
   const std::string object = EncodeManifestObject(canonical);
   block::v1::UploadHeader header;
   header.set_dataset(options_.dataset.str());
@@ -321,9 +328,42 @@ absl::Status PublishJob::UploadManifest(const Digest& digest, const std::string&
   const auto response = client_->Upload(header, object);
   RETURN_IF_ERROR(Annotate(response.status(), fmt::format("could not upload manifest {} of dataset {}",
                                                           digest.ToString(), options_.dataset.str())));
-  if (response->already_present()) return absl::OkStatus();
-  uploaded_bytes_ += object.size();
-  progress_->uploaded_bytes += object.size();
+  if (!response->already_present()) {
+    uploaded_bytes_ += object.size();
+    progress_->uploaded_bytes += object.size();
+  }
+  return object.size();
+}
+
+absl::Status PublishJob::MakeDeltas(const KnownSnapshot& target, size_t manifest_object_size) {
+  std::vector<Digest> bases;
+  for (const dataset::v1::Tag& tag : tags_.tags()) {
+    if (std::find(options_.tags.begin(), options_.tags.end(), tag.name()) == options_.tags.end()) continue;
+    const auto digest = Digest::Parse(tag.snapshot().digest());
+    if (!digest.ok() || *digest == target.digest || bases.size() == kMaxDeltaBases) continue;
+    if (std::find(bases.begin(), bases.end(), *digest) == bases.end()) bases.push_back(*digest);
+  }
+  for (const Digest& digest : bases) {
+    RETURN_IF_ERROR(CheckCancelled());
+    const auto delta = [&]() -> absl::StatusOr<std::optional<MadeDelta>> {
+      ASSIGN_OR_RETURN(const Manifest base, LoadManifest(digest));
+      const std::string canonical = EncodeManifest(base);
+      return MakeDelta(client_, options_.dataset, scan_,
+                       {.digest = digest, .manifest = base, .canonical = canonical}, target,
+                       manifest_object_size, cancelled_);
+    }();
+    if (absl::IsCancelled(delta.status())) return delta.status();
+    if (!delta.ok()) {
+      // Consumers do without: it only saves bytes.
+      LogWarning("no delta could be made", {{"dataset", options_.dataset.str()},
+                                            {"from", digest.ToString()},
+                                            {"error", delta.status()}});
+    } else if (delta->has_value()) {
+      deltas_.push_back((*delta)->announcement);
+      delta_bytes_ += (*delta)->uploaded_bytes;
+      progress_->uploaded_bytes += (*delta)->uploaded_bytes;
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -343,6 +383,8 @@ absl::StatusOr<dataset::v1::PublishResponse> PublishJob::Commit(const Digest& di
   request.mutable_stats()->set_new_chunks(new_chunks_);
   request.mutable_stats()->set_new_bytes(new_bytes_);
   request.mutable_stats()->set_uploaded_bytes(uploaded_bytes_);
+  request.mutable_stats()->set_delta_bytes(delta_bytes_);
+  *request.mutable_deltas() = {deltas_.begin(), deltas_.end()};
   request.set_author(options_.author);
   request.set_nonce(nonce_);
   auto response = client_->Publish(request);

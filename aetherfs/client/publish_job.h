@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "aetherfs/base/clock.h"
 #include "aetherfs/client/chunk_table.h"
+#include "aetherfs/client/delta_maker.h"
 #include "aetherfs/client/file_reader.h"
 #include "aetherfs/client/publisher.h"
 #include "aetherfs/client/scanner.h"
@@ -34,6 +35,7 @@ class PublishJob {
   static constexpr uint64_t kLargeTree = 64 * 1024 * 1024;
   static constexpr int kLevelOfSmallTrees = 3;
   static constexpr int kLevelOfLargeTrees = 1;
+  static constexpr size_t kMaxDeltaBases = 16;
   static constexpr int kMaxDigestsPerLookup = 10'000;
 
   PublishJob(ServerClient* client, const PublishOptions& options, PublishProgress* progress,
@@ -66,7 +68,10 @@ class PublishJob {
   absl::StatusOr<Manifest> PackFiles(const std::vector<uint32_t>& files, ChunkTable& table);
   absl::Status ReadUntilStable(PublishPipeline& pipeline, std::vector<uint32_t> files);
   absl::StatusOr<Manifest> MakeManifest(const PublishPipeline& pipeline, ChunkTable& table);
-  absl::Status UploadManifest(const Digest& digest, const std::string& canonical);
+  // The size of the object that it is stored as.
+  absl::StatusOr<size_t> UploadManifest(const Digest& digest, const std::string& canonical);
+  // From the current snapshot of every tag that moves; fills deltas_. Fails only if cancelled.
+  absl::Status MakeDeltas(const KnownSnapshot& target, size_t manifest_object_size);
   absl::StatusOr<dataset::v1::PublishResponse> Commit(const Digest& digest);
   // What is gone of what the last attempt needed must not be reused.
   absl::Status ExcludeWhatIsGone();
@@ -100,6 +105,8 @@ class PublishJob {
   uint64_t new_chunks_ = 0;
   uint64_t new_bytes_ = 0;
   uint64_t uploaded_bytes_ = 0;
+  std::vector<dataset::v1::Delta> deltas_;
+  uint64_t delta_bytes_ = 0;
 };
 
 }  // namespace aetherfs

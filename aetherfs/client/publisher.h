@@ -26,6 +26,7 @@ struct PublishOptions {
   std::optional<Digest> expect;
   std::string author;     // who publishes, for the log: user@host
   std::string cache_dir;  // where the stat cache and manifests are kept; empty: nowhere
+  bool make_deltas = true;
   std::string nonce;      // 16 bytes, or empty: made anew. The same one makes a repeated publish one entry
 };
 
@@ -39,7 +40,7 @@ struct PublishResult {
   uint64_t new_chunks = 0;
   uint64_t new_bytes = 0;       // of new chunks, before compression
   uint64_t uploaded_bytes = 0;  // blocks and manifest, as sent
-  uint64_t delta_bytes = 0;
+  uint64_t delta_bytes = 0;     // deltas, as sent
   uint64_t seq = 0;
   bool unchanged = false;
   absl::Duration elapsed;

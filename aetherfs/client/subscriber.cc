@@ -154,6 +154,8 @@ class Subscriber::Impl : public std::enable_shared_from_this<Subscriber::Impl> {
       const auto& tags = change.publication().tags();
       mine = std::find(tags.begin(), tags.end(), tag_) != tags.end();
       if (mine && !SetDigest(change.publication().snapshot().digest(), &update)) return;
+      update.published = true;
+      update.offers = OffersFrom(change.publication().deltas());
     } else if (change.has_tag_change()) {
       for (const dataset::v1::TagMove& move : change.tag_change().moves()) {
         if (move.tag() != tag_) continue;

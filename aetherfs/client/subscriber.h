@@ -6,11 +6,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "aetherfs/base/clock.h"
 #include "aetherfs/base/random.h"
 #include "aetherfs/base/reference.h"
+#include "aetherfs/client/delta_offer.h"
 #include "aetherfs/client/server_client.h"
 
 namespace aetherfs {
@@ -20,6 +22,8 @@ struct TagUpdate {
   std::optional<Digest> digest;  // nullopt: the tag, or the dataset, does not exist
   uint64_t seq = 0;
   bool stale = false;    // the server could not ask the store
+  bool published = false;           // it was set by a publish just now, whose deltas `offers` has
+  std::vector<DeltaOffer> offers;
   absl::Time confirmed;  // when this was known to be so
 };
 

@@ -11,10 +11,13 @@
 namespace aetherfs {
 namespace {
 
-// What zstd's tables may take, as a power of two of 4-byte entries: at level 19 it would be 64 MiB for
-// 8 MiB of input, and finds hardly more.
+// From this level on zstd would take tables of 64 MiB and more for some megabytes of input. These powers of
+// two of 4-byte entries find hardly less.
+constexpr int kFirstBoundedLevel = 10;
 constexpr int kMaxHashLog = 21;
 constexpr int kMaxChainLog = 22;
+constexpr int kMinWindowLog = 10;
+constexpr int kMaxWindowLog = 31;
 
 absl::Status Malformed(std::string_view why) {
   return absl::DataLossError(fmt::format("decompressing a patch: {}", why));
@@ -30,13 +33,14 @@ std::string PatchEncoder::Encode(std::string_view prefix, std::string_view raw, 
   ZSTD_CCtx* const context = context_.get();
   ZSTD_CCtx_reset(context, ZSTD_reset_session_and_parameters);
   const size_t size = prefix.size() + raw.size();
-  const ZSTD_compressionParameters chosen = ZSTD_getCParams(level, size, 0);
   // The window reaches from the end of `raw` to the beginning of the prefix.
-  const int window_log = std::clamp(static_cast<int>(std::bit_width(size)), 10, ZSTD_WINDOWLOG_MAX_64);
+  const int size_log = static_cast<int>(std::bit_width(size));
   ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level);
-  ZSTD_CCtx_setParameter(context, ZSTD_c_windowLog, window_log);
-  ZSTD_CCtx_setParameter(context, ZSTD_c_hashLog, std::min<int>(chosen.hashLog, kMaxHashLog));
-  ZSTD_CCtx_setParameter(context, ZSTD_c_chainLog, std::min<int>(chosen.chainLog, kMaxChainLog));
+  ZSTD_CCtx_setParameter(context, ZSTD_c_windowLog, std::clamp(size_log, kMinWindowLog, kMaxWindowLog));
+  if (level >= kFirstBoundedLevel) {
+    ZSTD_CCtx_setParameter(context, ZSTD_c_hashLog, std::clamp(size_log, kMinWindowLog, kMaxHashLog));
+    ZSTD_CCtx_setParameter(context, ZSTD_c_chainLog, std::clamp(size_log + 1, kMinWindowLog, kMaxChainLog));
+  }
   ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 0);  // every chunk has a digest
   if (!prefix.empty()) {
     ZSTD_CCtx_setParameter(context, ZSTD_c_enableLongDistanceMatching, 1);

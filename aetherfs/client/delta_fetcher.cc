@@ -1,0 +1,78 @@
+#include "aetherfs/client/delta_fetcher.h"
+
+#include <utility>
+
+#include "aetherfs/base/status.h"
+#include "fmt/format.h"
+
+namespace aetherfs {
+
+std::string_view LoadedDelta::BytesAtHand(const DeltaPatch& patch) const {
+  if (patch.part != 0 || behind_head.empty()) return {};
+  if (patch.offset + patch.stored_size > behind_head.size()) return {};
+  return std::string_view(behind_head).substr(patch.offset, patch.stored_size);
+}
+
+absl::StatusOr<std::string> DeltaFetcher::Download(const DatasetName& dataset, const Digest& digest,
+                                                   uint64_t offset, uint64_t size, TransferStats* stats) {
+  block::v1::DownloadRequest request;
+  request.set_dataset(dataset.str());
+  request.set_kind(block::v1::OBJECT_KIND_DELTA);
+  request.set_digest(digest.ToString());
+  auto* range = request.add_ranges();
+  range->set_offset(offset);
+  range->set_size(size);
+  std::string bytes;
+  ++stats->requests;
+  const absl::Status status = client_->Download(request, [&](std::string_view piece) {
+    stats->downloaded_bytes += piece.size();
+    stats->delta_bytes += piece.size();
+    if (bytes.size() + piece.size() > size) {
+      return absl::DataLossError("more bytes came than were asked for");
+    }
+    bytes.append(piece);
+    return absl::OkStatus();
+  });
+  if (!status.ok()) {
+    return Annotate(status, fmt::format("could not fetch delta {} of dataset {}", digest.ToString(),
+                                        dataset.str()));
+  }
+  if (bytes.size() != size) return absl::DataLossError("fewer bytes came than were asked for");
+  return bytes;
+}
+
+absl::StatusOr<std::shared_ptr<const LoadedDelta>> DeltaFetcher::Load(const DatasetName& dataset,
+                                                                      const DeltaOffer& offer,
+                                                                      const Manifest& base, uint64_t whole,
+                                                                      TransferStats* stats) {
+  auto loaded = std::make_shared<LoadedDelta>();
+  loaded->offer = offer;
+  const uint64_t first = offer.size <= whole ? offer.size : offer.head_size;
+  ASSIGN_OR_RETURN(std::string bytes, Download(dataset, offer.digest, 0, first, stats));
+  loaded->behind_head = bytes.substr(offer.head_size);
+  bytes.resize(offer.head_size);
+  ASSIGN_OR_RETURN(DeltaHead head, DecodeDeltaHead(bytes));
+  if (head.delta.from != offer.from || head.delta.to != offer.to) {
+    return absl::DataLossError("the delta is between other snapshots than it was offered for");
+  }
+  ASSIGN_OR_RETURN(loaded->canonical, ApplyManifestPatch(head, EncodeManifest(base)));
+  ASSIGN_OR_RETURN(Manifest target, DecodeManifest(loaded->canonical));
+  loaded->delta = std::move(head.delta);
+  RETURN_IF_ERROR(CheckDelta(loaded->delta, base, target));
+  loaded->manifest = std::make_shared<const Manifest>(std::move(target));
+  return loaded;
+}
+
+absl::StatusOr<std::string> DeltaFetcher::FetchPatches(const DatasetName& dataset,
+                                                       const LoadedDelta& loaded, size_t first,
+                                                       size_t count, TransferStats* stats) {
+  const DeltaPatch& begin = loaded.delta.patches[first];
+  const DeltaPatch& last = loaded.delta.patches[first + count - 1];
+  const uint64_t size = last.offset + last.stored_size - begin.offset;
+  if (begin.part == 0) {
+    return Download(dataset, loaded.offer.digest, loaded.offer.head_size + begin.offset, size, stats);
+  }
+  return Download(dataset, loaded.delta.parts[begin.part - 1].digest, begin.offset, size, stats);
+}
+
+}  // namespace aetherfs
