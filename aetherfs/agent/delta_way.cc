@@ -12,12 +12,12 @@ namespace aetherfs {
 namespace {
 
 // What it costs to make `missing` chunks of a delta's target: from patches, the rest from blocks.
-uint64_t CostOfStep(const LoadedDelta& step, std::span<const uint32_t> missing) {
+void AddCostOfStep(const LoadedDelta& step, std::span<const uint32_t> missing, TransferCost* cost) {
   const std::vector<PatchRequest> requests = PlanPatches(step, missing);
   std::vector<bool> made(step.manifest->chunks.size(), false);
-  uint64_t cost = BytesToReceive(step, requests);
+  cost->bytes += BytesToReceive(step, requests);
   for (const PatchRequest& request : requests) {
-    cost += request.at_hand ? 0 : kRequestCost;
+    cost->requests += request.at_hand ? 0 : 1;
     for (const uint32_t patch : request.chosen) {
       for (const uint32_t chunk : step.delta.patches[patch].chunks) made[chunk] = true;
     }
@@ -27,29 +27,30 @@ uint64_t CostOfStep(const LoadedDelta& step, std::span<const uint32_t> missing) 
     if (!made[chunk]) rest.push_back(chunk);
   }
   const FetchPlan blocks = PlanFetch(*step.manifest, rest);
-  return cost + blocks.bytes + blocks.requests.size() * kRequestCost;
+  cost->bytes += blocks.bytes;
+  cost->requests += blocks.requests.size();
 }
 
 }  // namespace
 
-WayCost CostOf(const DeltaWay& way, const std::vector<LocalSource>& sources,
+WayCost CostOf(const DeltaWay& way, const Manifest& target, const std::vector<LocalSource>& sources,
                const MaterializeOptions& options) {
   WayCost cost;
-  if (way.steps.empty()) return cost;
-  const Manifest& target = *way.steps.back()->manifest;
   const FetchPlan blocks = PlanFetch(target, PlanMaterialize(target, sources, options).fetches);
-  cost.by_blocks = blocks.bytes + blocks.requests.size() * kRequestCost;
+  cost.by_blocks = {blocks.bytes, blocks.requests.size()};
   std::vector<LocalSource> from = sources;
   for (const auto& step : way.steps) {
-    cost.by_deltas += CostOfStep(*step, PlanMaterialize(*step->manifest, from, options).fetches);
+    ++cost.heads.requests;
+    cost.heads.bytes += step->offer.head_size + step->behind_head.size();
+    AddCostOfStep(*step, PlanMaterialize(*step->manifest, from, options).fetches, &cost.by_deltas);
     from.push_back({"", step->manifest.get(), true, nullptr});
   }
   return cost;
 }
 
-DeltaWay FindDeltaWay(ServerClient* client, const DatasetName& dataset,
-                      std::span<const BaseOnDisk> at_hand, const Digest& target,
-                      std::vector<DeltaOffer> offers, uint64_t most, TransferStats* stats) {
+DeltaWay FindDeltaWay(ServerClient* client, const DatasetName& dataset, std::span<const BaseOnDisk> at_hand,
+                      const Digest& target, std::vector<DeltaOffer> offers, uint64_t most,
+                      TransferStats* stats) {
   DeltaFetcher fetcher(client);
   std::vector<Digest> digests;
   for (const BaseOnDisk& base : at_hand) digests.push_back(base.digest);
@@ -70,14 +71,14 @@ DeltaWay FindDeltaWay(ServerClient* client, const DatasetName& dataset,
       if (const auto known = loaded_of(offer); known != loaded.end()) {
         way.steps.push_back(*known);
       } else {
-        auto read = fetcher.Load(
-            dataset, offer, *base,
-            chain.size() == 1 ? DeltaFetcher::kWhole : DeltaFetcher::kWholeInChain, stats);
+        auto read =
+            fetcher.Load(dataset, offer, *base,
+                         chain.size() == 1 ? DeltaFetcher::kWhole : DeltaFetcher::kWholeInChain, stats);
         if (!read.ok()) {
           ++stats->delta_failures;
-          LogWarning("a delta can't be used", {{"dataset", dataset.str()},
-                                               {"delta", offer.digest.ToString()},
-                                               {"error", read.status()}});
+          LogWarning(
+              "a delta can't be used",
+              {{"dataset", dataset.str()}, {"delta", offer.digest.ToString()}, {"error", read.status()}});
           std::erase_if(offers, [&](const DeltaOffer& o) { return o.digest == offer.digest; });
           break;
         }
@@ -90,14 +91,16 @@ DeltaWay FindDeltaWay(ServerClient* client, const DatasetName& dataset,
   }
 }
 
-absl::StatusOr<MaterializeResult> MaterializeByWay(
-    Fetcher& fetcher, const DatasetName& dataset, const Manifest& manifest, const std::string& directory,
-    std::vector<LocalSource> sources, const DeltaWay& way, const MaterializeOptions& options,
-    const std::function<std::string(const Digest&)>& scratch, TransferStats* stats,
-    const std::atomic<bool>* cancelled) {
-  const WayCost cost = CostOf(way, sources, options);
+absl::StatusOr<MaterializeResult> MaterializeByWay(Fetcher& fetcher, const DatasetName& dataset,
+                                                   const Manifest& manifest, const std::string& directory,
+                                                   std::vector<LocalSource> sources, const DeltaWay& way,
+                                                   const MaterializeOptions& options,
+                                                   const std::function<std::string(const Digest&)>& scratch,
+                                                   TransferStats* stats,
+                                                   const std::atomic<bool>* cancelled) {
+  const WayCost cost = CostOf(way, manifest, sources, options);
   std::vector<std::string> between;
-  if (cost.by_deltas < cost.by_blocks) {
+  if (!way.steps.empty() && cost.by_deltas.Weight() < cost.by_blocks.Weight()) {
     MaterializeOptions passing = options;
     passing.durable = false;  // nobody will look for it after a power failure
     size_t base = way.source;
@@ -119,7 +122,8 @@ absl::StatusOr<MaterializeResult> MaterializeByWay(
   if (!result.ok()) return result.status();
   for (const std::string& path : between) {
     const absl::Status removed = RemoveTree(path);
-    if (!removed.ok()) LogWarning("could not remove a version between", {{"path", path}, {"error", removed}});
+    if (!removed.ok())
+      LogWarning("could not remove a version between", {{"path", path}, {"error", removed}});
   }
   return result;
 }

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "aetherfs/agent/delta_way.h"
 #include "aetherfs/base/quantity.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/cli/change_text.h"
@@ -126,10 +127,11 @@ class DiffCommand : public CliCommand {
     ASSIGN_OR_RETURN(const Side before, Load(context, old_, &stats));
     ASSIGN_OR_RETURN(const Side after, Load(context, new_, &stats));
     const SnapshotDiff diff = DiffSnapshots(before.manifest, after.manifest);
+    ASSIGN_OR_RETURN(const Update update, CostOfUpdate(context, before, after, &stats));
     if (context.json()) {
-      PrintJson(context, before, after, diff);
+      PrintJson(context, before, after, diff, update);
     } else {
-      PrintText(context, diff);
+      PrintText(context, diff, update);
     }
     return absl::OkStatus();
   }
@@ -139,7 +141,29 @@ class DiffCommand : public CliCommand {
     Reference reference;
     Digest digest;
     Manifest manifest;
+    std::vector<DeltaOffer> offers;
   };
+  // What a consumer of the old version would receive.
+  struct Update {
+    size_t deltas = 0;  // in the chain; 0: blocks are cheaper, or there is none
+    WayCost cost;
+  };
+
+  static absl::StatusOr<Update> CostOfUpdate(CliContext& context, const Side& before, const Side& after,
+                                             TransferStats* stats) {
+    Update update;
+    const std::vector<LocalSource> sources = {{"", &before.manifest, true, nullptr}};
+    DeltaWay way;
+    if (before.reference.dataset == after.reference.dataset) {
+      ASSIGN_OR_RETURN(ServerClient * server, context.Server(after.reference.host));
+      const BaseOnDisk base{before.digest, std::make_shared<const Manifest>(before.manifest), 0};
+      way = FindDeltaWay(server, after.reference.dataset, {&base, 1}, after.digest, after.offers,
+                         UINT64_MAX, stats);
+    }
+    update.cost = CostOf(way, after.manifest, sources, MaterializeOptions());
+    if (update.cost.by_deltas.Weight() < update.cost.by_blocks.Weight()) update.deltas = way.steps.size();
+    return update;
+  }
 
   static absl::StatusOr<Side> Load(CliContext& context, const std::string& text, TransferStats* stats) {
     Side side;
@@ -149,6 +173,7 @@ class DiffCommand : public CliCommand {
     if (!found.ok()) return Annotate(found.status(), text);
     context.NoteFreshness(found->freshness());
     ASSIGN_OR_RETURN(side.digest, DigestOf(found->snapshot()));
+    side.offers = OffersFrom(found->deltas());
     ASSIGN_OR_RETURN(const std::string canonical,
                      Fetcher(server).FetchManifest(side.reference.dataset, side.digest, stats));
     ASSIGN_OR_RETURN(side.manifest, DecodeManifest(canonical));
@@ -156,7 +181,7 @@ class DiffCommand : public CliCommand {
   }
 
   static void PrintJson(CliContext& context, const Side& before, const Side& after,
-                        const SnapshotDiff& diff) {
+                        const SnapshotDiff& diff, const Update& update) {
     Json added = Json::array();
     Json removed = Json::array();
     Json changed = Json::array();
@@ -186,10 +211,17 @@ class DiffCommand : public CliCommand {
          {"times_only", diff.times_only},
          {"changed_bytes", diff.changed_bytes},
          {"new_chunk_bytes", diff.new_chunk_bytes},
-         {"download_bytes", diff.download_bytes}});
+         {"download_bytes", diff.download_bytes},
+         {"update",
+          {{"by", update.deltas > 0 ? "deltas" : "blocks"},
+           {"deltas", update.deltas},
+           {"delta_bytes", update.cost.heads.bytes + update.cost.by_deltas.bytes},
+           {"delta_requests", update.cost.heads.requests + update.cost.by_deltas.requests},
+           {"block_bytes", update.cost.by_blocks.bytes},
+           {"block_requests", update.cost.by_blocks.requests}}}});
   }
 
-  static void PrintText(CliContext& context, const SnapshotDiff& diff) {
+  static void PrintText(CliContext& context, const SnapshotDiff& diff, const Update& update) {
     for (const SnapshotDiff::Item& item : diff.items) {
       const std::string path = TerminalText(item.path);
       switch (item.kind) {
@@ -213,9 +245,19 @@ class DiffCommand : public CliCommand {
     if (diff.times_only > 0) same += fmt::format(" ({} with another time)", diff.times_only);
     context.out() << fmt::format("{} added, {} removed, {} changed, {}\n", diff.added, diff.removed,
                                  diff.changed, same);
-    context.out() << fmt::format("{} in files that differ, {} of it new, {} to download\n",
-                                 FormatSize(diff.changed_bytes), FormatSize(diff.new_chunk_bytes),
-                                 FormatSize(diff.download_bytes));
+    context.out() << fmt::format("{} in files that differ, {} of it new\n", FormatSize(diff.changed_bytes),
+                                 FormatSize(diff.new_chunk_bytes));
+    const std::string blocks = fmt::format("{} in blocks", FormatSize(update.cost.by_blocks.bytes));
+    if (update.deltas == 0) {
+      context.out() << fmt::format("to receive: {}{}\n", blocks,
+                                   update.cost.heads.requests > 0 ? " (which is less than by deltas)" : "");
+      return;
+    }
+    context.out() << fmt::format(
+        "to receive: {} by {}, manifest included (otherwise {})\n",
+        FormatSize(update.cost.heads.bytes + update.cost.by_deltas.bytes),
+        update.deltas == 1 ? std::string("a delta") : fmt::format("a chain of {} deltas", update.deltas),
+        blocks);
   }
 
   std::string old_;

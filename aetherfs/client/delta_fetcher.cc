@@ -34,8 +34,8 @@ absl::StatusOr<std::string> DeltaFetcher::Download(const DatasetName& dataset, c
     return absl::OkStatus();
   });
   if (!status.ok()) {
-    return Annotate(status, fmt::format("could not fetch delta {} of dataset {}", digest.ToString(),
-                                        dataset.str()));
+    return Annotate(
+        status, fmt::format("could not fetch delta {} of dataset {}", digest.ToString(), dataset.str()));
   }
   if (bytes.size() != size) return absl::DataLossError("fewer bytes came than were asked for");
   return bytes;

@@ -18,7 +18,7 @@ namespace aetherfs {
 // A delta whose head was read: what it yields is known, its patches may still lie with the servers.
 struct LoadedDelta {
   DeltaOffer offer;
-  Delta delta;           // fits the base's manifest and the target's
+  Delta delta;            // fits the base's manifest and the target's
   std::string canonical;  // the target's manifest, verified
   std::shared_ptr<const Manifest> manifest;
   std::string behind_head;  // bytes of part 0 that came with the head: all of them, or none
@@ -37,12 +37,12 @@ class DeltaFetcher {
 
   explicit DeltaFetcher(ServerClient* client) : client_(client) {}
 
-  // `base` is the manifest of the offer's base; up to `whole` bytes the patches come with the head. DATA_LOSS if the delta is not what was offered, does not
-  // fit, or yields another manifest than the target's.
+  // `base` is the manifest of the offer's base; up to `whole` bytes the patches come with the head.
+  // DATA_LOSS if the delta is not what was offered, does not fit, or yields another manifest than the
+  // target's.
   absl::StatusOr<std::shared_ptr<const LoadedDelta>> Load(const DatasetName& dataset,
-                                                          const DeltaOffer& offer,
-                                                          const Manifest& base, uint64_t whole,
-                                                          TransferStats* stats);
+                                                          const DeltaOffer& offer, const Manifest& base,
+                                                          uint64_t whole, TransferStats* stats);
 
   // The stored bytes of patches [first, first + count) of the table, which lie in one part.
   absl::StatusOr<std::string> FetchPatches(const DatasetName& dataset, const LoadedDelta& loaded,

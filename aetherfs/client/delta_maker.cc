@@ -116,7 +116,8 @@ class Maker {
 
   absl::StatusOr<std::string> Encode(const PlannedPatch& patch, PatchEncoder& encoder, std::string& prefix,
                                      std::string& raw) {
-    if (cancelled_ != nullptr && cancelled_->load()) return absl::CancelledError("the publish was cancelled");
+    if (cancelled_ != nullptr && cancelled_->load())
+      return absl::CancelledError("the publish was cancelled");
     const uint32_t file = patch.runs.front().entry;
     {
       absl::MutexLock lock(&mutex_);
@@ -194,7 +195,7 @@ class Maker {
   size_t waiting_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<DeltaPatch> patches_ ABSL_GUARDED_BY(mutex_);
   std::vector<Delta::Part> parts_ ABSL_GUARDED_BY(mutex_);
-  std::string open_ ABSL_GUARDED_BY(mutex_);  // the part that is being filled
+  std::string open_ ABSL_GUARDED_BY(mutex_);                         // the part that is being filled
   absl::flat_hash_map<uint32_t, int> poor_ ABSL_GUARDED_BY(mutex_);  // patches that gained nothing, by file
   absl::Status error_ ABSL_GUARDED_BY(mutex_);
 };
@@ -226,8 +227,7 @@ DeltaEffort DeltaEffortFor(uint64_t fresh_bytes) {
 
 absl::StatusOr<std::optional<MadeDelta>> MakeDelta(ServerClient* client, const DatasetName& dataset,
                                                    const Scan& scan, const KnownSnapshot& base,
-                                                   const KnownSnapshot& target,
-                                                   size_t manifest_object_size,
+                                                   const KnownSnapshot& target, size_t manifest_object_size,
                                                    const std::atomic<bool>* cancelled) {
   if (scan.entries.size() != target.manifest.entries.size()) {
     return absl::InternalError("a scan and the snapshot made of it have different entries");

@@ -44,8 +44,7 @@ DeltaEffort DeltaEffortFor(uint64_t fresh_bytes);
 inline constexpr int kDeltaThreads = 2;
 absl::StatusOr<std::optional<MadeDelta>> MakeDelta(ServerClient* client, const DatasetName& dataset,
                                                    const Scan& scan, const KnownSnapshot& base,
-                                                   const KnownSnapshot& target,
-                                                   size_t manifest_object_size,
+                                                   const KnownSnapshot& target, size_t manifest_object_size,
                                                    const std::atomic<bool>* cancelled);
 
 }  // namespace aetherfs

@@ -12,11 +12,12 @@ namespace aetherfs {
 // What is to be compressed against what, for a delta between two snapshots; decided from their manifests
 // alone.
 //
-// A chunk of the target that the base does not have anywhere is *fresh*; every fresh chunk is in at most one
-// patch. A run of fresh chunks is made against the bytes of the base that lie between the same neighbours,
-// widened: in the file of the same path; or, for a new path, in the file that shares most chunks with it; or
-// in one that went away and has a like name. Without any, it is made against nothing: compressed in pieces
-// larger than a frame, it may still be worth it. Small runs share a patch, large ones are cut.
+// A chunk of the target that the base does not have anywhere is *fresh*; every fresh chunk is in at most
+// one patch. A run of fresh chunks is made against the bytes of the base that lie between the same
+// neighbours, widened: in the file of the same path; or, for a new path, in the file that shares most
+// chunks with it; or in one that went away and has a like name. Without any, it is made against nothing:
+// compressed in pieces larger than a frame, it may still be worth it. Small runs share a patch, large ones
+// are cut.
 struct PlannedPatch {
   // Fresh chunks that follow each other in one file of the target.
   struct Run {

@@ -20,9 +20,9 @@
 
 namespace aetherfs {
 
-// Where a publisher has the bytes of two snapshots: the target's files are on its disk; what the base shares
-// with them is too; the rest of the base comes from the servers, each chunk once if it is soon used again.
-// Every byte is checked against its chunk's SHA-256.
+// Where a publisher has the bytes of two snapshots: the target's files are on its disk; what the base
+// shares with them is too; the rest of the base comes from the servers, each chunk once if it is soon used
+// again. Every byte is checked against its chunk's SHA-256.
 //
 // Thread-safe; blocks. Keeps up to kMaxKept bytes of fetched chunks. All references must outlive it.
 class DeltaSources {

@@ -159,7 +159,8 @@ absl::StatusOr<PublishResult> PublishJob::Attempt() {
   } else {
     ASSIGN_OR_RETURN(const size_t object_size, UploadManifest(digest, canonical));
     if (options_.make_deltas) {
-      RETURN_IF_ERROR(MakeDeltas({.digest = digest, .manifest = manifest, .canonical = canonical}, object_size));
+      RETURN_IF_ERROR(
+          MakeDeltas({.digest = digest, .manifest = manifest, .canonical = canonical}, object_size));
     }
     ASSIGN_OR_RETURN(const dataset::v1::PublishResponse response, Commit(digest));
     result = ResultOf(digest, totals, response.seq(), response.unchanged());
@@ -355,9 +356,9 @@ absl::Status PublishJob::MakeDeltas(const KnownSnapshot& target, size_t manifest
     if (absl::IsCancelled(delta.status())) return delta.status();
     if (!delta.ok()) {
       // Consumers do without: it only saves bytes.
-      LogWarning("no delta could be made", {{"dataset", options_.dataset.str()},
-                                            {"from", digest.ToString()},
-                                            {"error", delta.status()}});
+      LogWarning(
+          "no delta could be made",
+          {{"dataset", options_.dataset.str()}, {"from", digest.ToString()}, {"error", delta.status()}});
     } else if (delta->has_value()) {
       deltas_.push_back((*delta)->announcement);
       delta_bytes_ += (*delta)->uploaded_bytes;

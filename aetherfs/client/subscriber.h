@@ -21,8 +21,8 @@ namespace aetherfs {
 struct TagUpdate {
   std::optional<Digest> digest;  // nullopt: the tag, or the dataset, does not exist
   uint64_t seq = 0;
-  bool stale = false;    // the server could not ask the store
-  bool published = false;           // it was set by a publish just now, whose deltas `offers` has
+  bool stale = false;      // the server could not ask the store
+  bool published = false;  // it was set by a publish just now, whose deltas `offers` has
   std::vector<DeltaOffer> offers;
   absl::Time confirmed;  // when this was known to be so
 };

@@ -238,9 +238,8 @@ absl::StatusOr<std::string> ApplyManifestPatch(const DeltaHead& head, std::strin
   RETURN_IF_ERROR(PatchDecoder().Decode(base, head.manifest_patch, target.get(), head.target_size));
   std::string canonical(target.get(), head.target_size);
   if (Sha256::Of(canonical) != head.delta.to) {
-    return absl::DataLossError(
-        fmt::format("the delta from {} yields another manifest than that of {}", head.delta.from.ToString(),
-                    head.delta.to.ToString()));
+    return absl::DataLossError(fmt::format("the delta from {} yields another manifest than that of {}",
+                                           head.delta.from.ToString(), head.delta.to.ToString()));
   }
   return canonical;
 }

@@ -15,8 +15,9 @@
 namespace aetherfs {
 
 // A delta helps to turn one snapshot, its base, into another, its target: a head, which yields the target's
-// manifest from the base's and lists patches, and the patches' bytes. The first patches lie right behind the
-// head in the same object, the others in further objects, the parts. The format is docs/formats/delta.md.
+// manifest from the base's and lists patches, and the patches' bytes. The first patches lie right behind
+// the head in the same object, the others in further objects, the parts. The format is
+// docs/formats/delta.md.
 //
 // Nothing in a delta is believed: the manifest that it yields has to have the target's digest, and every
 // chunk that a patch yields its SHA-256. A delta that lies wastes time.
@@ -72,7 +73,7 @@ std::string EncodeDeltaHead(const Delta& delta, std::string_view base, std::stri
 
 struct DeltaHead {
   Delta delta;
-  uint64_t target_size = 0;        // of the target's canonical manifest
+  uint64_t target_size = 0;         // of the target's canonical manifest
   std::string_view manifest_patch;  // of the bytes that were decoded
 };
 // DATA_LOSS, saying what is wrong, for anything that EncodeDeltaHead would not have written. `head` has
