@@ -107,6 +107,52 @@ TEST(GoldenTest, JournalEntriesAreWhatTheyWere) {
   EXPECT_TRUE(MessageDifferencer::Equals(decoded, entry));
 }
 
+record::v1::Delta SampleDelta() {
+  record::v1::Delta delta;
+  delta.set_digest(std::string(SampleDigest(7).bytes()));
+  delta.set_from(std::string(SampleDigest(8).bytes()));
+  delta.set_size(8100);
+  delta.set_head_size(300);
+  return delta;
+}
+
+// Since deltas are announced.
+TEST(GoldenTest, JournalEntriesWithDeltasAreWhatTheyWere) {
+  record::v1::JournalEntry entry;
+  entry.set_seq(34);
+  entry.set_nonce("0123456789abcdef");
+  entry.set_time_unix_micros(1700000000000000);
+  *entry.mutable_publish()->mutable_snapshot() = SampleSnapshot(1);
+  entry.mutable_publish()->add_tags("latest");
+  entry.mutable_publish()->set_delta_bytes(8100);
+  *entry.mutable_publish()->add_deltas() = SampleDelta();
+  ExpectSameBytes("journal-entry-deltas", EncodeRecord(RecordKind::kJournalEntry, entry));
+  record::v1::JournalEntry decoded;
+  const std::string record = ReadSample("compat/v1/journal-entry-deltas");
+  ASSERT_TRUE(DecodeRecord(RecordKind::kJournalEntry, record, &decoded).ok());
+  EXPECT_TRUE(MessageDifferencer::Equals(decoded, entry));
+}
+
+TEST(GoldenTest, CheckpointsWithDeltasAreWhatTheyWere) {
+  record::v1::Checkpoint checkpoint;
+  checkpoint.set_seq(64);
+  record::v1::Checkpoint::Tag* tag = checkpoint.add_tags();
+  tag->set_name("latest");
+  *tag->mutable_snapshot() = SampleSnapshot(2);
+  tag->set_seq(33);
+  (*checkpoint.mutable_settings())["deltas.keep"] = "4";
+  record::v1::Checkpoint::KeptDelta* kept = checkpoint.add_deltas();
+  *kept->mutable_delta() = SampleDelta();
+  kept->set_to(std::string(SampleDigest(2).bytes()));
+  kept->set_seq(33);
+  kept->add_tags("latest");
+  ExpectSameBytes("checkpoint-deltas", EncodeRecord(RecordKind::kCheckpoint, checkpoint));
+  record::v1::Checkpoint decoded;
+  const std::string record = ReadSample("compat/v1/checkpoint-deltas");
+  ASSERT_TRUE(DecodeRecord(RecordKind::kCheckpoint, record, &decoded).ok());
+  EXPECT_TRUE(MessageDifferencer::Equals(decoded, checkpoint));
+}
+
 TEST(GoldenTest, CheckpointsAreWhatTheyWere) {
   record::v1::Checkpoint checkpoint;
   checkpoint.set_seq(64);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "aetherfs/base/reference.h"
@@ -44,6 +45,7 @@ void DigestsTo(const absl::flat_hash_set<Digest>& digests,
 // Everything about an entry that may be wrong is found here, before anything changes.
 struct CheckedEntry {
   std::vector<std::pair<std::string, DatasetState::Snapshot>> moves;
+  KeptDeltas deltas;  // with their tags
   std::vector<Digest> blocks;
   std::vector<Digest> manifests;
 };
@@ -54,20 +56,33 @@ absl::StatusOr<DatasetState::Snapshot> CheckedSnapshot(uint64_t seq, const recor
   return snapshot;
 }
 
+absl::Status CheckPublish(uint64_t seq, const record::v1::Publish& publish, CheckedEntry& checked) {
+  ASSIGN_OR_RETURN(const DatasetState::Snapshot snapshot, CheckedSnapshot(seq, publish.snapshot()));
+  for (const std::string& tag : publish.tags()) {
+    RETURN_IF_ERROR(CheckTag(seq, tag));
+    checked.moves.emplace_back(tag, snapshot);
+  }
+  std::vector<std::string> tags(publish.tags().begin(), publish.tags().end());
+  std::sort(tags.begin(), tags.end());
+  tags.erase(std::unique(tags.begin(), tags.end()), tags.end());
+  for (const record::v1::Delta& record : publish.deltas()) {
+    absl::StatusOr<KeptDelta> delta = DeltaFromRecord(record, snapshot.digest);
+    if (!delta.ok()) return Malformed(seq, Message(delta.status()));
+    delta->seq = seq;
+    delta->tags = tags;
+    checked.deltas.push_back(*std::move(delta));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<CheckedEntry> Check(const record::v1::JournalEntry& entry) {
   const uint64_t seq = entry.seq();
   if (entry.nonce().size() != kNonceSize) return Malformed(seq, "its nonce has not 16 bytes");
   CheckedEntry checked;
   switch (entry.kind_case()) {
-    case record::v1::JournalEntry::kPublish: {
-      ASSIGN_OR_RETURN(const DatasetState::Snapshot snapshot,
-                       CheckedSnapshot(seq, entry.publish().snapshot()));
-      for (const std::string& tag : entry.publish().tags()) {
-        RETURN_IF_ERROR(CheckTag(seq, tag));
-        checked.moves.emplace_back(tag, snapshot);
-      }
+    case record::v1::JournalEntry::kPublish:
+      RETURN_IF_ERROR(CheckPublish(seq, entry.publish(), checked));
       return checked;
-    }
     case record::v1::JournalEntry::kTag:
       for (const auto& move : entry.tag().moves()) {
         RETURN_IF_ERROR(CheckTag(seq, move.tag()));
@@ -91,6 +106,34 @@ absl::StatusOr<CheckedEntry> Check(const record::v1::JournalEntry& entry) {
       break;
   }
   return Malformed(seq, "it is of no kind that this version knows; a newer version may have written it");
+}
+
+// Those of a checkpoint whose tags are in `state` already.
+absl::StatusOr<KeptDeltas> DeltasFrom(const record::v1::Checkpoint& checkpoint, const DatasetState& state) {
+  if (static_cast<size_t>(checkpoint.deltas_size()) > kMaxKeptDeltas) {
+    return absl::InvalidArgumentError("it names too many deltas");
+  }
+  KeptDeltas deltas;
+  deltas.reserve(static_cast<size_t>(checkpoint.deltas_size()));
+  uint64_t before = 1;
+  for (const auto& record : checkpoint.deltas()) {
+    ASSIGN_OR_RETURN(const Digest to, Digest::FromBytes(record.to()));
+    ASSIGN_OR_RETURN(KeptDelta delta, DeltaFromRecord(record.delta(), to));
+    if (record.seq() < before || record.seq() > state.seq) {
+      return absl::InvalidArgumentError("a delta was brought by no entry before it");
+    }
+    before = delta.seq = record.seq();
+    if (record.tags().empty()) return absl::InvalidArgumentError("a delta is kept by no tag");
+    for (const std::string& tag : record.tags()) {
+      const bool ordered = delta.tags.empty() || delta.tags.back() < tag;
+      if (!ordered || !state.tags.contains(tag)) {
+        return absl::InvalidArgumentError("the tags that keep a delta are malformed");
+      }
+      delta.tags.push_back(tag);
+    }
+    deltas.push_back(std::move(delta));
+  }
+  return deltas;
 }
 
 }  // namespace
@@ -133,7 +176,10 @@ absl::Status DatasetState::Apply(const record::v1::JournalEntry& entry) {
   for (auto& [tag, snapshot] : checked.moves)
     tags.insert_or_assign(std::move(tag), Tag{snapshot, seq, updated});
   if (entry.has_tag()) {
-    for (const std::string& tag : entry.tag().deletes()) tags.erase(tag);
+    for (const std::string& tag : entry.tag().deletes()) {
+      tags.erase(tag);
+      DropClaims(deltas, tag);
+    }
   }
   if (entry.has_condemn()) {
     epoch = std::max(epoch, entry.condemn().epoch());
@@ -150,6 +196,9 @@ absl::Status DatasetState::Apply(const record::v1::JournalEntry& entry) {
       }
     }
   }
+  deltas.insert(deltas.end(), std::make_move_iterator(checked.deltas.begin()),
+                std::make_move_iterator(checked.deltas.end()));
+  if (!checked.deltas.empty() || entry.has_settings()) Prune(deltas, DeltasToKeep(settings));
   if (recent_writers.size() >= kRecentWriters) {
     recent_writers.erase(recent_writers.begin(),
                          recent_writers.end() - static_cast<ptrdiff_t>(kRecentWriters - 1));
@@ -176,6 +225,13 @@ record::v1::Checkpoint DatasetState::ToCheckpoint() const {
     auto* record = checkpoint.add_recent_writers();
     record->set_nonce(writer.nonce);
     record->set_seq(writer.seq);
+  }
+  for (const KeptDelta& delta : deltas) {
+    auto* record = checkpoint.add_deltas();
+    DeltaToRecord(delta, record->mutable_delta());
+    record->set_to(std::string(delta.to.bytes()));
+    record->set_seq(delta.seq);
+    for (const std::string& tag : delta.tags) record->add_tags(tag);
   }
   return checkpoint;
 }
@@ -215,6 +271,9 @@ absl::StatusOr<DatasetState> DatasetState::FromCheckpoint(const record::v1::Chec
     before = record.seq();
     state.recent_writers.push_back({record.nonce(), record.seq()});
   }
+  auto deltas = DeltasFrom(checkpoint, state);
+  if (!deltas.ok()) return malformed(Message(deltas.status()));
+  state.deltas = *std::move(deltas);
   return state;
 }
 

@@ -11,6 +11,8 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "aetherfs/base/digest.h"
+#include "aetherfs/journal/kept_deltas.h"
+#include "aetherfs/journal/settings.h"
 #include "aetherfs/record/v1/record.pb.h"
 
 namespace aetherfs {
@@ -44,15 +46,18 @@ struct DatasetState {
   uint64_t epoch = 0;
   absl::flat_hash_set<Digest> condemned_blocks;
   absl::flat_hash_set<Digest> condemned_manifests;
-  std::map<std::string, std::string, std::less<>> settings;
+  Settings settings;
   std::vector<Writer> recent_writers;  // of the last kRecentWriters entries, oldest first
+  // For each tag the last DeltasToKeep(settings) that publications of the tag brought; at most
+  // kMaxKeptDeltas. That a tag is moved by hand changes nothing.
+  KeptDeltas deltas;
 
   bool exists() const { return seq > 0; }
   // The entry that a writer with this nonce made, if it is a recent one.
   std::optional<uint64_t> SeqOfWriter(std::string_view nonce) const;
 
   // Moves on by `entry`, whose seq must be this one's plus 1; otherwise, or if it is malformed (digests
-  // that are not 32 bytes, invalid tags, no kind), DATA_LOSS and nothing changes.
+  // that are not 32 bytes, invalid tags, impossible deltas, no kind), DATA_LOSS and nothing changes.
   absl::Status Apply(const record::v1::JournalEntry& entry);
 
   record::v1::Checkpoint ToCheckpoint() const;

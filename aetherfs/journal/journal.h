@@ -137,6 +137,7 @@ std::string JournalKey(const DatasetName& dataset, uint64_t seq);
 std::string CheckpointKey(const DatasetName& dataset, uint64_t seq);
 std::string ManifestKey(const DatasetName& dataset, const Digest& digest);
 std::string BlockKey(const DatasetName& dataset, const Digest& digest);
+std::string DeltaKey(const DatasetName& dataset, const Digest& digest);
 inline constexpr std::string_view kCatalogPrefix = "catalog/";
 
 }  // namespace aetherfs

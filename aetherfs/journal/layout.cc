@@ -24,4 +24,8 @@ std::string BlockKey(const DatasetName& dataset, const Digest& digest) {
   return fmt::format("datasets/{}/blocks/{}", dataset.Escaped(), digest.Hex());
 }
 
+std::string DeltaKey(const DatasetName& dataset, const Digest& digest) {
+  return fmt::format("datasets/{}/deltas/{}", dataset.Escaped(), digest.Hex());
+}
+
 }  // namespace aetherfs

@@ -13,7 +13,14 @@
 namespace aetherfs {
 
 std::string ObjectName::StoreKey() const {
-  return kind == block::v1::OBJECT_KIND_MANIFEST ? ManifestKey(dataset, digest) : BlockKey(dataset, digest);
+  switch (kind) {
+    case block::v1::OBJECT_KIND_MANIFEST:
+      return ManifestKey(dataset, digest);
+    case block::v1::OBJECT_KIND_DELTA:
+      return DeltaKey(dataset, digest);
+    default:
+      return BlockKey(dataset, digest);
+  }
 }
 
 absl::StatusOr<ObjectName> ParseObjectName(const std::string& dataset, block::v1::ObjectKind kind,
@@ -21,7 +28,8 @@ absl::StatusOr<ObjectName> ParseObjectName(const std::string& dataset, block::v1
   ObjectName name;
   ASSIGN_OR_RETURN(name.dataset, DatasetName::Parse(dataset));
   ASSIGN_OR_RETURN(name.digest, Digest::Parse(digest));
-  if (kind != block::v1::OBJECT_KIND_BLOCK && kind != block::v1::OBJECT_KIND_MANIFEST) {
+  if (kind != block::v1::OBJECT_KIND_BLOCK && kind != block::v1::OBJECT_KIND_MANIFEST &&
+      kind != block::v1::OBJECT_KIND_DELTA) {
     return absl::InvalidArgumentError(
         fmt::format("objects of kind {} are not served", static_cast<int>(kind)));
   }
@@ -79,6 +87,8 @@ absl::Status BlockService::DoLookup(const block::v1::LookupRequest& request, abs
     server_.store_parts->NoteObjectSize(key, found[i]->size);
     if (names[i].kind == block::v1::OBJECT_KIND_BLOCK) {
       server_.catalog->NoteBlock(names[i].dataset, names[i].digest, found[i]->size);
+    } else if (names[i].kind == block::v1::OBJECT_KIND_DELTA) {
+      server_.catalog->NoteDelta(names[i].dataset, names[i].digest, found[i]->size);
     }
   });
   for (const absl::StatusOr<ObjectInfo>& info : found) {

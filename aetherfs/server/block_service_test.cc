@@ -123,7 +123,7 @@ TEST_F(BlockServiceTest, UploadsThatDoNotKeepToTheProtocolAreRefused) {
   };
   std::vector<Case> cases(9);
   cases[0].dataset = "A";
-  cases[1].kind = block::v1::OBJECT_KIND_DELTA;
+  cases[1].kind = block::v1::OBJECT_KIND_UNSPECIFIED;
   cases[2].digest = "x";
   cases[3].size = 0;
   cases[4].size = kMaxBlockSize + 1;
@@ -242,6 +242,42 @@ TEST_F(BlockServiceTest, LookupTellsWhatExists) {
   for (size_t i = 0; i < BlockService::kMaxLookup; ++i) request.add_digests(request.digests(0));
   grpc::ClientContext context;
   EXPECT_EQ(stub_->Lookup(&context, request, &response).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(BlockServiceTest, DeltasAreObjectsOfTheirOwnNamedByTheirBytes) {
+  const std::string bytes = Bytes(200'000);
+  const Digest digest = Sha256::Of(bytes);
+  block::v1::DownloadRequest request = Request(digest, {{150'000, 50'000}, {0, 10}});
+  request.set_kind(block::v1::OBJECT_KIND_DELTA);
+  block::v1::LookupRequest lookup;
+  lookup.set_dataset("a/b");
+  lookup.set_kind(block::v1::OBJECT_KIND_DELTA);
+  lookup.add_digests(digest.ToString());
+  const auto exists = [&] {
+    grpc::ClientContext context;
+    block::v1::LookupResponse response;
+    EXPECT_TRUE(stub_->Lookup(&context, lookup, &response).ok());
+    return response.objects_size() == 1 && response.objects(0).exists() &&
+           response.objects(0).size() == bytes.size();
+  };
+  // A block with the same bytes is something else.
+  ASSERT_TRUE(Upload(bytes).ok());
+  EXPECT_FALSE(exists());
+  EXPECT_EQ(Download(request).status().code(), absl::StatusCode::kNotFound);
+
+  EXPECT_EQ(
+      UploadObject(channel_, "a/b", block::v1::OBJECT_KIND_DELTA, digest, bytes.substr(1)).status().code(),
+      absl::StatusCode::kDataLoss);
+  const auto uploaded = UploadObject(channel_, "a/b", block::v1::OBJECT_KIND_DELTA, digest, bytes);
+  ASSERT_TRUE(uploaded.ok()) << uploaded.status();
+  EXPECT_FALSE(uploaded->already_present());
+  EXPECT_TRUE(
+      UploadObject(channel_, "a/b", block::v1::OBJECT_KIND_DELTA, digest, bytes)->already_present());
+  EXPECT_TRUE(store_->Head("datasets/a%2Fb/deltas/" + digest.Hex(), absl::InfiniteFuture()).ok());
+  EXPECT_TRUE(exists());
+  const auto downloaded = Download(request);
+  ASSERT_TRUE(downloaded.ok()) << downloaded.status();
+  EXPECT_TRUE(*downloaded == bytes.substr(150'000) + bytes.substr(0, 10));
 }
 
 TEST_F(BlockServiceTest, CancelledDownloadGivesItsPartsBack) {

@@ -27,6 +27,14 @@ void PublicationFromEntry(const record::v1::Publish& record, dataset::v1::Public
   proto->mutable_stats()->set_new_bytes(record.new_bytes());
   proto->mutable_stats()->set_uploaded_bytes(record.uploaded_bytes());
   proto->mutable_stats()->set_delta_bytes(record.delta_bytes());
+  for (const record::v1::Delta& delta : record.deltas()) {
+    dataset::v1::Delta* const out = proto->add_deltas();
+    out->set_digest(DigestText(delta.digest()));
+    out->set_from(DigestText(delta.from()));
+    out->set_to(proto->snapshot().digest());
+    out->set_size(delta.size());
+    out->set_head_size(delta.head_size());
+  }
 }
 
 template <typename Tags>
@@ -51,6 +59,14 @@ void TagToProto(const std::string& name, const DatasetState::Tag& tag, dataset::
   SnapshotToProto(tag.snapshot, proto->mutable_snapshot());
   proto->set_seq(tag.seq);
   proto->set_updated_unix_micros(absl::ToUnixMicros(tag.updated));
+}
+
+void DeltaToProto(const KeptDelta& delta, dataset::v1::Delta* proto) {
+  proto->set_digest(delta.digest.ToString());
+  proto->set_from(delta.from.ToString());
+  proto->set_to(delta.to.ToString());
+  proto->set_size(delta.size);
+  proto->set_head_size(delta.head_size);
 }
 
 dataset::v1::Change ChangeFromEntry(const record::v1::JournalEntry& entry) {

@@ -15,6 +15,7 @@ namespace aetherfs {
 
 void SnapshotToProto(const DatasetState::Snapshot& snapshot, dataset::v1::Snapshot* proto);
 void TagToProto(const std::string& name, const DatasetState::Tag& tag, dataset::v1::Tag* proto);
+void DeltaToProto(const KeptDelta& delta, dataset::v1::Delta* proto);
 dataset::v1::Change ChangeFromEntry(const record::v1::JournalEntry& entry);
 
 // Whether the entry moves or deletes one of `tags`. Every entry concerns who names no tags.

@@ -52,6 +52,43 @@ absl::StatusOr<std::vector<std::string>> CheckTags(
   return checked;
 }
 
+// What a publication of `to` says about deltas, checked.
+absl::StatusOr<KeptDeltas> CheckDeltas(const google::protobuf::RepeatedPtrField<dataset::v1::Delta>& deltas,
+                                       const Digest& to) {
+  if (static_cast<size_t>(deltas.size()) > kMaxDeltasPerCommit) {
+    return absl::InvalidArgumentError(
+        fmt::format("{} deltas at once, at most {} are allowed", deltas.size(), kMaxDeltasPerCommit));
+  }
+  KeptDeltas checked;
+  for (const dataset::v1::Delta& proto : deltas) {
+    KeptDelta delta;
+    ASSIGN_OR_RETURN(delta.digest, Digest::Parse(proto.digest()));
+    const auto wrong = [&delta](std::string_view what) {
+      return absl::InvalidArgumentError(fmt::format("the delta {} {}", delta.digest.ToString(), what));
+    };
+    ASSIGN_OR_RETURN(delta.from, Digest::Parse(proto.from()));
+    delta.to = to;
+    if (!proto.to().empty()) {
+      ASSIGN_OR_RETURN(delta.to, Digest::Parse(proto.to()));
+    }
+    if (delta.to != to) return wrong("makes another snapshot than the one that is published");
+    if (delta.from == to) return wrong("is made against the snapshot that is published");
+    for (const KeptDelta& before : checked) {
+      if (before.from == delta.from) return wrong("is made against the same snapshot as another one");
+    }
+    delta.size = proto.size();
+    delta.head_size = proto.head_size();
+    if (delta.head_size == 0 || delta.head_size > delta.size || delta.size > kMaxDeltaSize) {
+      return wrong(
+          fmt::format("has {} bytes with a head of {}: at least 1, at most the whole, and that at "
+                      "most {} are allowed",
+                      delta.size, delta.head_size, kMaxDeltaSize));
+    }
+    checked.push_back(delta);
+  }
+  return checked;
+}
+
 absl::Status Expect(const CommitExpectation& expectation, const std::vector<std::string>& tags,
                     const DatasetState& state) {
   for (const std::string& tag : tags) {
@@ -124,6 +161,8 @@ absl::StatusOr<PublishCommit> CheckPublish(const dataset::v1::PublishRequest& re
   publish.set_new_bytes(request.stats().new_bytes());
   publish.set_uploaded_bytes(request.stats().uploaded_bytes());
   publish.set_delta_bytes(request.stats().delta_bytes());
+  ASSIGN_OR_RETURN(commit.deltas, CheckDeltas(request.deltas(), commit.digest));
+  for (const KeptDelta& delta : commit.deltas) DeltaToRecord(delta, publish.add_deltas());
   return commit;
 }
 
@@ -146,6 +185,23 @@ absl::StatusOr<TagCommit> CheckUpdateTags(const dataset::v1::UpdateTagsRequest& 
         fmt::format("{} tags at once, at most {} are allowed", seen.size(), kMaxTagsPerCommit));
   }
   ASSIGN_OR_RETURN(commit.expectation, CheckExpectation(request.expectation()));
+  RETURN_IF_ERROR(CheckNonce(request.nonce()));
+  commit.nonce = request.nonce();
+  RETURN_IF_ERROR(CheckSize("the author", request.author().size(), kMaxAuthorBytes));
+  commit.author = request.author();
+  return commit;
+}
+
+absl::StatusOr<SettingsCommit> CheckUpdateSettings(const dataset::v1::UpdateSettingsRequest& request) {
+  SettingsCommit commit;
+  ASSIGN_OR_RETURN(commit.dataset, DatasetName::Parse(request.dataset()));
+  if (request.settings().empty()) {
+    return absl::InvalidArgumentError("an update of no settings: name at least one");
+  }
+  for (const auto& [key, value] : request.settings()) {
+    ASSIGN_OR_RETURN(std::string checked, CheckSetting(key, value));
+    commit.settings.emplace(key, std::move(checked));
+  }
   RETURN_IF_ERROR(CheckNonce(request.nonce()));
   commit.nonce = request.nonce();
   RETURN_IF_ERROR(CheckSize("the author", request.author().size(), kMaxAuthorBytes));
@@ -190,6 +246,21 @@ absl::StatusOr<std::optional<record::v1::JournalEntry>> ProposeTags(
     SnapshotToRecord(summaries[i]->snapshot, move->mutable_snapshot());
   }
   if (!entry.has_tag()) return std::nullopt;
+  return entry;
+}
+
+absl::StatusOr<std::optional<record::v1::JournalEntry>> ProposeSettings(const SettingsCommit& commit,
+                                                                        const DatasetState& state) {
+  if (!state.exists())
+    return absl::NotFoundError(fmt::format("there is no dataset {}", commit.dataset.str()));
+  record::v1::JournalEntry entry;
+  entry.set_author(commit.author);
+  for (const auto& [key, value] : commit.settings) {
+    const auto it = state.settings.find(key);
+    if ((it == state.settings.end() ? std::string() : it->second) == value) continue;
+    (*entry.mutable_settings()->mutable_settings())[key] = value;
+  }
+  if (!entry.has_settings()) return std::nullopt;
   return entry;
 }
 

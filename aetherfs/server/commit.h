@@ -10,6 +10,7 @@
 #include "aetherfs/base/digest.h"
 #include "aetherfs/base/reference.h"
 #include "aetherfs/dataset/v1/dataset.pb.h"
+#include "aetherfs/format/manifest.h"
 #include "aetherfs/journal/dataset_state.h"
 #include "aetherfs/journal/journal.h"
 #include "aetherfs/server/snapshot_catalog.h"
@@ -25,6 +26,8 @@ inline constexpr size_t kMaxAuthorBytes = 256;
 inline constexpr size_t kMaxLabels = 64;
 inline constexpr size_t kMaxLabelBytes = 16 * 1024;  // keys and values together
 inline constexpr size_t kNonceBytes = 16;
+inline constexpr size_t kMaxDeltasPerCommit = 16;
+inline constexpr uint64_t kMaxDeltaSize = kMaxBlockSize;
 
 // What the caller says is so; the commit fails with ABORTED if it is not.
 struct CommitExpectation {
@@ -37,6 +40,7 @@ struct PublishCommit {
   std::vector<std::string> tags;  // sorted, each once
   Digest digest;
   CommitExpectation expectation;
+  KeptDeltas deltas;               // only what the request says of them
   record::v1::JournalEntry entry;  // what it becomes, but for the snapshot
   std::string nonce;
 };
@@ -57,6 +61,14 @@ struct TagCommit {
 };
 absl::StatusOr<TagCommit> CheckUpdateTags(const dataset::v1::UpdateTagsRequest& request);
 
+struct SettingsCommit {
+  DatasetName dataset;
+  Settings settings;  // an empty value: back to the default
+  std::string author;
+  std::string nonce;
+};
+absl::StatusOr<SettingsCommit> CheckUpdateSettings(const dataset::v1::UpdateSettingsRequest& request);
+
 // For Journal::Append. ABORTED if the expectation does not hold, FAILED_PRECONDITION if anything that the
 // snapshot needs is condemned; nothing if every tag points there already.
 absl::StatusOr<std::optional<record::v1::JournalEntry>> ProposePublish(const PublishCommit& commit,
@@ -65,6 +77,9 @@ absl::StatusOr<std::optional<record::v1::JournalEntry>> ProposePublish(const Pub
 // `summaries` are of the moves, in their order. NOT_FOUND for a dataset or a deleted tag that is not there.
 absl::StatusOr<std::optional<record::v1::JournalEntry>> ProposeTags(
     const TagCommit& commit, const std::vector<ManifestSummaryPtr>& summaries, const DatasetState& state);
+// NOT_FOUND for a dataset that is not there; nothing if everything is set so already.
+absl::StatusOr<std::optional<record::v1::JournalEntry>> ProposeSettings(const SettingsCommit& commit,
+                                                                        const DatasetState& state);
 
 }  // namespace aetherfs
 

@@ -65,6 +65,94 @@ TEST(CommitTest, BadPublishRequestsAreInvalid) {
   }
 }
 
+void AddDelta(dataset::v1::PublishRequest& request, uint8_t seed, uint8_t from) {
+  dataset::v1::Delta& delta = *request.add_deltas();
+  delta.set_digest(DigestOf(seed).ToString());
+  delta.set_from(DigestOf(from).ToString());
+  delta.set_size(kMaxDeltaSize);
+  delta.set_head_size(1);
+}
+
+TEST(CommitTest, DeltasGoIntoTheEntry) {
+  dataset::v1::PublishRequest request = Request();
+  AddDelta(request, 50, 2);
+  AddDelta(request, 51, 3);
+  request.mutable_deltas(1)->set_to(request.digest());
+  const auto commit = CheckPublish(request);
+  ASSERT_TRUE(commit.ok()) << commit.status();
+  const auto proposed = ProposePublish(*commit, Summary(1), DatasetState());
+  ASSERT_TRUE(proposed.ok() && proposed->has_value());
+  const record::v1::Publish& publish = (*proposed)->publish();
+  ASSERT_EQ(publish.deltas_size(), 2);
+  EXPECT_EQ(publish.deltas(0).digest(), DigestOf(50).bytes());
+  EXPECT_EQ(publish.deltas(0).from(), DigestOf(2).bytes());
+  EXPECT_EQ(publish.deltas(0).size(), kMaxDeltaSize);
+  EXPECT_EQ(publish.deltas(0).head_size(), 1u);
+  EXPECT_EQ(publish.deltas(1).from(), DigestOf(3).bytes());
+  ASSERT_EQ(commit->deltas.size(), 2u);
+  EXPECT_EQ(commit->deltas[1].to, DigestOf(1));
+}
+
+TEST(CommitTest, BadDeltasAreInvalid) {
+  dataset::v1::PublishRequest good = Request();
+  AddDelta(good, 50, 2);
+  ASSERT_TRUE(CheckPublish(good).ok());
+  std::vector<dataset::v1::PublishRequest> bad(10, good);
+  const auto delta = [&bad](size_t i) { return bad[i].mutable_deltas(0); };
+  delta(0)->set_digest("sha256:12");
+  delta(1)->set_from("");
+  delta(2)->set_from(good.digest());
+  delta(3)->set_to(DigestOf(9).ToString());
+  delta(4)->set_to("nonsense");
+  delta(5)->set_size(0);
+  delta(6)->set_size(kMaxDeltaSize + 1);
+  delta(7)->set_head_size(0);
+  delta(8)->set_size(10);
+  delta(8)->set_head_size(11);
+  AddDelta(bad[9], 51, 2);  // the same base
+  bad.push_back(good);
+  for (uint8_t i = 0; i < kMaxDeltasPerCommit; ++i) AddDelta(bad.back(), 60, 100 + i);
+  for (const auto& request : bad) {
+    EXPECT_EQ(CheckPublish(request).status().code(), absl::StatusCode::kInvalidArgument)
+        << request.ShortDebugString();
+  }
+}
+
+TEST(CommitTest, SettingsAreCheckedAndOnlyWhatChangesIsWritten) {
+  dataset::v1::UpdateSettingsRequest request;
+  request.set_dataset("a/b");
+  request.set_nonce(std::string(16, 'n'));
+  EXPECT_EQ(CheckUpdateSettings(request).status().code(), absl::StatusCode::kInvalidArgument);  // nothing
+  (*request.mutable_settings())["deltas.keep"] = "012";
+  const auto commit = CheckUpdateSettings(request);
+  ASSERT_TRUE(commit.ok()) << commit.status();
+  EXPECT_EQ(ProposeSettings(*commit, DatasetState()).status().code(), absl::StatusCode::kNotFound);
+  DatasetState state = StateWith("latest", 1);
+  auto proposed = ProposeSettings(*commit, state);
+  ASSERT_TRUE(proposed.ok() && proposed->has_value());
+  EXPECT_EQ((*proposed)->settings().settings().at("deltas.keep"), "12");
+  state.settings["deltas.keep"] = "12";
+  proposed = ProposeSettings(*commit, state);
+  ASSERT_TRUE(proposed.ok());
+  EXPECT_FALSE(proposed->has_value());
+  (*request.mutable_settings())["deltas.keep"] = "";
+  proposed = ProposeSettings(*CheckUpdateSettings(request), state);
+  ASSERT_TRUE(proposed.ok() && proposed->has_value());
+  EXPECT_EQ((*proposed)->settings().settings().at("deltas.keep"), "");
+  EXPECT_FALSE(ProposeSettings(*CheckUpdateSettings(request), StateWith("latest", 1))->has_value());
+
+  std::vector<dataset::v1::UpdateSettingsRequest> bad(5, request);
+  bad[0].set_dataset("/");
+  bad[1].set_nonce("short");
+  (*bad[2].mutable_settings())["deltas.keep"] = "65";
+  (*bad[3].mutable_settings())["nonsense"] = "1";
+  bad[4].set_author(std::string(kMaxAuthorBytes + 1, 'a'));
+  for (const auto& wrong : bad) {
+    EXPECT_EQ(CheckUpdateSettings(wrong).status().code(), absl::StatusCode::kInvalidArgument)
+        << wrong.ShortDebugString();
+  }
+}
+
 TEST(CommitTest, PublishOfWhatTheTagsPointAtChangesNothing) {
   PublishCommit commit = *CheckPublish(Request());
   DatasetState state = StateWith("latest", 1);

@@ -60,11 +60,16 @@ absl::Status DatasetService::DoPublish(const dataset::v1::PublishRequest& reques
   ASSIGN_OR_RETURN(const ManifestSummaryPtr summary,
                    server_.catalog->Read(commit.dataset, commit.digest, deadline));
   RETURN_IF_ERROR(server_.catalog->CheckBlocks(commit.dataset, *summary, deadline));
+  // Counts only if an entry is to name them.
+  const absl::Status deltas = server_.catalog->CheckDeltas(commit.dataset, commit.deltas, deadline);
   const DatasetLinePtr line = server_.hub->Open(commit.dataset);
+  const auto propose = [&](const DatasetState& state) {
+    auto entry = ProposePublish(commit, *summary, state);
+    if (entry.ok() && entry->has_value() && !deltas.ok()) entry = deltas;
+    return entry;
+  };
   ASSIGN_OR_RETURN(const Journal::Appended appended,
-                   server_.hub->Append(line, commit.nonce, deadline, [&](const DatasetState& state) {
-                     return ProposePublish(commit, *summary, state);
-                   }));
+                   server_.hub->Append(line, commit.nonce, deadline, propose));
   response->set_seq(appended.seq);
   response->set_unchanged(!appended.written);
   return absl::OkStatus();
@@ -154,6 +159,9 @@ absl::Status DatasetService::FillLookup(const DatasetName& name, const dataset::
   if (const record::v1::JournalEntry* entry = PublicationOf(*seen.view, snapshot->digest)) {
     *response->mutable_change() = ChangeFromEntry(*entry);
   }
+  for (const KeptDelta* delta : DeltasTowards(state.deltas, snapshot->digest, kMaxLookupDeltas)) {
+    DeltaToProto(*delta, response->add_deltas());
+  }
   return absl::OkStatus();
 }
 
@@ -229,6 +237,52 @@ grpc::ServerUnaryReactor* DatasetService::ListTags(grpc::CallbackServerContext* 
     for (const auto& [tag, value] : state.tags) TagToProto(tag, value, response->add_tags());
     response->set_seq(state.seq);
     response->set_epoch(state.epoch);
+    FreshnessToProto(*seen, response->mutable_freshness());
+    call.Finish(absl::OkStatus());
+  });
+  return call.reactor();
+}
+
+grpc::ServerUnaryReactor* DatasetService::UpdateSettings(grpc::CallbackServerContext* context,
+                                                         const dataset::v1::UpdateSettingsRequest* request,
+                                                         dataset::v1::UpdateSettingsResponse* response) {
+  const UnaryCall call(context, "UpdateSettings", server_.clock, server_.metrics);
+  Run(call, [=, this] { return DoUpdateSettings(*request, call.deadline(), response); });
+  return call.reactor();
+}
+
+absl::Status DatasetService::DoUpdateSettings(const dataset::v1::UpdateSettingsRequest& request,
+                                              absl::Time deadline,
+                                              dataset::v1::UpdateSettingsResponse* response) {
+  ASSIGN_OR_RETURN(const SettingsCommit commit, CheckUpdateSettings(request));
+  RETURN_IF_ERROR(server_.gate->status());
+  ASSIGN_OR_RETURN(
+      const Journal::Appended appended,
+      server_.hub->Append(server_.hub->Open(commit.dataset), commit.nonce, deadline,
+                          [&](const DatasetState& state) { return ProposeSettings(commit, state); }));
+  response->set_seq(appended.seq);
+  response->set_unchanged(!appended.written);
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* DatasetService::GetSettings(grpc::CallbackServerContext* context,
+                                                      const dataset::v1::GetSettingsRequest* request,
+                                                      dataset::v1::GetSettingsResponse* response) {
+  const UnaryCall call(context, "GetSettings", server_.clock, server_.metrics);
+  const absl::StatusOr<DatasetName> name = DatasetName::Parse(request->dataset());
+  if (!name.ok()) {
+    call.Finish(name.status());
+    return call.reactor();
+  }
+  server_.hub->Refresh(server_.hub->Open(*name), [=, name = *name](absl::StatusOr<SeenDataset> seen) {
+    if (!seen.ok() || !seen->view->state->exists()) {
+      call.Finish(seen.ok() ? NoSuchDataset(name) : seen.status());
+      return;
+    }
+    for (const auto& [key, value] : WithDefaults(seen->view->state->settings)) {
+      (*response->mutable_settings())[key] = value;
+    }
+    response->set_seq(seen->view->state->seq);
     FreshnessToProto(*seen, response->mutable_freshness());
     call.Finish(absl::OkStatus());
   });

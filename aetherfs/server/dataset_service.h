@@ -17,6 +17,7 @@ class DatasetService : public dataset::v1::DatasetAPI::WithRawCallbackMethod_Sub
  public:
   static constexpr size_t kMaxPageSize = 1000;
   static constexpr size_t kDefaultHistory = 100;
+  static constexpr size_t kMaxLookupDeltas = 64;
 
   explicit DatasetService(const ServerContext* server) : server_(*server) {}
 
@@ -37,6 +38,12 @@ class DatasetService : public dataset::v1::DatasetAPI::WithRawCallbackMethod_Sub
   grpc::ServerUnaryReactor* ListTags(grpc::CallbackServerContext* context,
                                      const dataset::v1::ListTagsRequest* request,
                                      dataset::v1::ListTagsResponse* response) override;
+  grpc::ServerUnaryReactor* UpdateSettings(grpc::CallbackServerContext* context,
+                                           const dataset::v1::UpdateSettingsRequest* request,
+                                           dataset::v1::UpdateSettingsResponse* response) override;
+  grpc::ServerUnaryReactor* GetSettings(grpc::CallbackServerContext* context,
+                                        const dataset::v1::GetSettingsRequest* request,
+                                        dataset::v1::GetSettingsResponse* response) override;
   grpc::ServerUnaryReactor* History(grpc::CallbackServerContext* context,
                                     const dataset::v1::HistoryRequest* request,
                                     dataset::v1::HistoryResponse* response) override;
@@ -49,6 +56,8 @@ class DatasetService : public dataset::v1::DatasetAPI::WithRawCallbackMethod_Sub
                          dataset::v1::PublishResponse* response);
   absl::Status DoUpdateTags(const dataset::v1::UpdateTagsRequest& request, absl::Time deadline,
                             dataset::v1::UpdateTagsResponse* response);
+  absl::Status DoUpdateSettings(const dataset::v1::UpdateSettingsRequest& request, absl::Time deadline,
+                                dataset::v1::UpdateSettingsResponse* response);
   absl::Status FillLookup(const DatasetName& name, const dataset::v1::LookupRequest& request,
                           const SeenDataset& seen, absl::Time deadline,
                           dataset::v1::LookupResponse* response);

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "aetherfs/base/random.h"
+#include "aetherfs/base/sha256.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/journal/journal.h"
 #include "aetherfs/rpc/rpc_status.h"
@@ -53,7 +54,134 @@ class DatasetServiceTest : public ::testing::Test {
     RETURN_IF_ERROR(Call(&dataset::v1::DatasetAPI::Stub::Lookup, request, &response));
     return response;
   }
+  absl::StatusOr<dataset::v1::UpdateSettingsResponse> Set(const std::string& value,
+                                                          const std::string& nonce) {
+    dataset::v1::UpdateSettingsRequest request;
+    request.set_dataset("a/b");
+    (*request.mutable_settings())["deltas.keep"] = value;
+    request.set_author("ada");
+    request.set_nonce(nonce);
+    dataset::v1::UpdateSettingsResponse response;
+    RETURN_IF_ERROR(Call(&dataset::v1::DatasetAPI::Stub::UpdateSettings, request, &response));
+    return response;
+  }
+  absl::StatusOr<dataset::v1::GetSettingsResponse> Settings() {
+    dataset::v1::GetSettingsRequest request;
+    request.set_dataset("a/b");
+    dataset::v1::GetSettingsResponse response;
+    RETURN_IF_ERROR(Call(&dataset::v1::DatasetAPI::Stub::GetSettings, request, &response));
+    return response;
+  }
+  // Uploads `bytes` as a delta from `from`, and a request that publishes `to` with it.
+  dataset::v1::PublishRequest WithDelta(const SampleSnapshot& from, const SampleSnapshot& to,
+                                        const std::string& bytes) {
+    EXPECT_TRUE(UploadSample(channel_, "a/b", to).ok());
+    const Digest digest = Sha256::Of(bytes);
+    EXPECT_TRUE(UploadObject(channel_, "a/b", block::v1::OBJECT_KIND_DELTA, digest, bytes).ok());
+    dataset::v1::PublishRequest request = PublishRequestFor("a/b", to);
+    dataset::v1::Delta& delta = *request.add_deltas();
+    delta.set_digest(digest.ToString());
+    delta.set_from(from.manifest_digest.ToString());
+    delta.set_size(bytes.size());
+    delta.set_head_size(1);
+    return request;
+  }
 };
+
+TEST_F(DatasetServiceTest, DeltasOfAPublicationAreAnnounced) {
+  ASSERT_TRUE(PublishSample(channel_, "a/b", one_).ok());
+  const dataset::v1::PublishRequest request = WithDelta(one_, two_, "delta of one to two");
+  const auto published = Publish(request);
+  ASSERT_TRUE(published.ok()) << published.status();
+  const SampleSnapshot three = MakeSampleSnapshot("three");
+  ASSERT_TRUE(Publish(WithDelta(two_, three, "delta of two to three")).ok());
+
+  const auto found = Lookup("a/b", "");
+  ASSERT_TRUE(found.ok()) << found.status();
+  ASSERT_EQ(found->deltas_size(), 2);  // nearest first
+  EXPECT_EQ(found->deltas(0).from(), two_.manifest_digest.ToString());
+  EXPECT_EQ(found->deltas(0).to(), three.manifest_digest.ToString());
+  EXPECT_EQ(found->deltas(1).digest(), request.deltas(0).digest());
+  EXPECT_EQ(found->deltas(1).from(), one_.manifest_digest.ToString());
+  EXPECT_EQ(found->deltas(1).to(), two_.manifest_digest.ToString());
+  EXPECT_EQ(found->deltas(1).size(), 19u);
+  EXPECT_EQ(found->deltas(1).head_size(), 1u);
+  ASSERT_EQ(found->change().publication().deltas_size(), 1);
+  EXPECT_EQ(found->change().publication().deltas(0).ShortDebugString(),
+            found->deltas(0).ShortDebugString());
+  EXPECT_EQ(Lookup("a/b", "", two_.manifest_digest.ToString())->deltas_size(), 1);
+  EXPECT_EQ(Lookup("a/b", "", one_.manifest_digest.ToString())->deltas_size(), 0);
+
+  // Another server, from the store alone; and one whose store is away, from what it knows.
+  InProcessServer other({.store = store_});
+  stub_ = dataset::v1::DatasetAPI::NewStub(other.channel());
+  EXPECT_EQ(Lookup("a/b", "")->deltas_size(), 2);
+  store_->SetAway(true);
+  const auto stale = Lookup("a/b", "");
+  ASSERT_TRUE(stale.ok()) << stale.status();
+  EXPECT_TRUE(stale->freshness().stale());
+  EXPECT_EQ(stale->deltas_size(), 2);
+}
+
+TEST_F(DatasetServiceTest, DeltasMustBeThereUnlessNothingIsWritten) {
+  ASSERT_TRUE(PublishSample(channel_, "a/b", one_).ok());
+  const dataset::v1::PublishRequest good = WithDelta(one_, two_, "delta");
+  dataset::v1::PublishRequest request = good;
+  // Another size; a block of that name; another dataset's.
+  request.mutable_deltas(0)->set_size(6);
+  absl::Status refused = Publish(request).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(Message(refused)), HasSubstr(request.deltas(0).digest()));
+  const std::string bytes = "bytes";
+  request.mutable_deltas(0)->set_size(bytes.size());
+  request.mutable_deltas(0)->set_digest(Sha256::Of(bytes).ToString());
+  ASSERT_TRUE(UploadObject(channel_, "a/b", block::v1::OBJECT_KIND_BLOCK, Sha256::Of(bytes), bytes).ok());
+  ASSERT_TRUE(UploadObject(channel_, "a/c", block::v1::OBJECT_KIND_DELTA, Sha256::Of(bytes), bytes).ok());
+  refused = Publish(request).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(Message(refused)), HasSubstr(request.deltas(0).digest()));
+  EXPECT_EQ(Lookup("a/b", "")->seq(), 1u);
+  ASSERT_TRUE(Publish(good).ok());
+  request.set_nonce(std::string(16, 'x'));
+  const auto unchanged = Publish(request);
+  ASSERT_TRUE(unchanged.ok()) << unchanged.status();
+  EXPECT_TRUE(unchanged->unchanged());
+}
+
+TEST_F(DatasetServiceTest, SettingsAreShownAndChanged) {
+  EXPECT_EQ(Settings().status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Set("3", std::string(16, '0')).status().code(), absl::StatusCode::kNotFound);
+  ASSERT_TRUE(PublishSample(channel_, "a/b", one_).ok());
+  EXPECT_EQ(Settings()->settings().at("deltas.keep"), "8");
+  const auto set = Set("3", std::string(16, '1'));
+  ASSERT_TRUE(set.ok()) << set.status();
+  EXPECT_EQ(set->seq(), 2u);
+  EXPECT_FALSE(set->unchanged());
+  const auto again = Set("3", std::string(16, '1'));  // the answer was lost
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->seq(), 2u);
+  EXPECT_TRUE(Set("3", std::string(16, '2'))->unchanged());
+  EXPECT_EQ(Set("many", std::string(16, '3')).status().code(), absl::StatusCode::kInvalidArgument);
+  const auto shown = Settings();
+  ASSERT_TRUE(shown.ok()) << shown.status();
+  EXPECT_EQ(shown->settings().at("deltas.keep"), "3");
+  EXPECT_EQ(shown->seq(), 2u);
+  EXPECT_FALSE(shown->freshness().stale());
+  EXPECT_FALSE(Set("", std::string(16, '4'))->unchanged());
+  EXPECT_EQ(Settings()->settings().at("deltas.keep"), "8");
+}
+
+TEST_F(DatasetServiceTest, KeepingNoDeltasForgetsThoseThatThereAre) {
+  ASSERT_TRUE(PublishSample(channel_, "a/b", one_).ok());
+  ASSERT_TRUE(Publish(WithDelta(one_, two_, "delta")).ok());
+  ASSERT_EQ(Lookup("a/b", "")->deltas_size(), 1);
+  ASSERT_TRUE(Set("0", std::string(16, '0')).ok());
+  const auto found = Lookup("a/b", "");
+  ASSERT_TRUE(found.ok());
+  EXPECT_EQ(found->deltas_size(), 0);
+  // What happened stays told.
+  EXPECT_EQ(found->change().publication().deltas_size(), 1);
+}
 
 TEST_F(DatasetServiceTest, PublishedSnapshotIsFoundByTagAndByDigest) {
   const auto published = PublishSample(channel_, "a/b", one_, {"latest", "v1"});

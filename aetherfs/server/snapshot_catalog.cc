@@ -14,10 +14,22 @@ namespace {
 
 constexpr size_t kSummaryOverhead = 256;  // of a list node, a map entry, a shared pointer
 
+// The first few of them.
+std::string Named(const std::vector<Digest>& digests) {
+  std::string named;
+  for (size_t i = 0; i < std::min(digests.size(), SnapshotCatalog::kMaxNamed); ++i)
+    named += (i == 0 ? "" : ", ") + digests[i].ToString();
+  return named + (digests.size() > SnapshotCatalog::kMaxNamed ? ", …" : "");
+}
+
 }  // namespace
 
 SnapshotCatalog::Key SnapshotCatalog::KeyOf(const DatasetName& dataset, const Digest& digest) {
   return {digest, Sha256::Of(dataset.str())};
+}
+
+SnapshotCatalog::Key SnapshotCatalog::DeltaKeyOf(const DatasetName& dataset, const Digest& digest) {
+  return {digest, Sha256::Of("deltas of " + dataset.str())};  // no dataset has a space in its name
 }
 
 absl::StatusOr<ManifestSummaryPtr> SnapshotCatalog::Decode(std::string_view object, const Digest& digest) {
@@ -92,12 +104,20 @@ void SnapshotCatalog::NoteManifest(const DatasetName& dataset, ManifestSummaryPt
 }
 
 void SnapshotCatalog::NoteBlock(const DatasetName& dataset, const Digest& digest, uint64_t size) {
+  NoteKnown(KeyOf(dataset, digest), size);
+}
+
+void SnapshotCatalog::NoteDelta(const DatasetName& dataset, const Digest& digest, uint64_t size) {
+  NoteKnown(DeltaKeyOf(dataset, digest), size);
+}
+
+void SnapshotCatalog::NoteKnown(const Key& key, uint64_t size) {
   absl::MutexLock lock(&mutex_);
   if (young_blocks_.size() >= kMaxKnownBlocks / 2) {
     old_blocks_ = std::move(young_blocks_);
     young_blocks_.clear();
   }
-  young_blocks_.insert_or_assign(KeyOf(dataset, digest), size);
+  young_blocks_.insert_or_assign(key, size);
 }
 
 bool SnapshotCatalog::IsKnown(const Key& key, uint64_t size) {
@@ -107,39 +127,59 @@ bool SnapshotCatalog::IsKnown(const Key& key, uint64_t size) {
   return it != old_blocks_.end() && it->second == size;
 }
 
-absl::Status SnapshotCatalog::CheckBlocks(const DatasetName& dataset, const ManifestSummary& summary,
-                                          absl::Time deadline) {
-  std::vector<const Manifest::Block*> unknown;
-  const Digest name = KeyOf(dataset, Digest()).second;
-  for (const Manifest::Block& block : summary.blocks) {
-    if (!IsKnown({block.digest, name}, block.size)) unknown.push_back(&block);
-  }
-  std::vector<absl::Status> found(unknown.size());
-  pool_.ParallelFor(unknown.size(), kLookupParallelism, [&](size_t i) {
-    const Manifest::Block& block = *unknown[i];
-    const absl::StatusOr<ObjectInfo> info = store_.Head(BlockKey(dataset, block.digest), deadline);
+absl::StatusOr<std::vector<Digest>> SnapshotCatalog::Missing(const std::vector<Needed>& needed,
+                                                             absl::Time deadline) {
+  std::vector<absl::Status> found(needed.size());
+  pool_.ParallelFor(needed.size(), kLookupParallelism, [&](size_t i) {
+    const absl::StatusOr<ObjectInfo> info = store_.Head(needed[i].store_key, deadline);
     if (!info.ok()) {
       found[i] = info.status();
-    } else if (info->size != block.size) {
-      found[i] = absl::NotFoundError(fmt::format("it has {} bytes, not {}", info->size, block.size));
+    } else if (info->size != needed[i].size) {
+      found[i] = absl::NotFoundError(fmt::format("it has {} bytes, not {}", info->size, needed[i].size));
     } else {
-      NoteBlock(dataset, block.digest, block.size);
+      NoteKnown(needed[i].key, needed[i].size);
     }
   });
-  size_t missing = 0;
-  std::string named;
+  std::vector<Digest> missing;
   for (size_t i = 0; i < found.size(); ++i) {
     if (found[i].ok()) continue;
+    const Digest& digest = needed[i].key.first;
     if (!absl::IsNotFound(found[i])) {
-      return Annotate(found[i], fmt::format("looking for the block {}", unknown[i]->digest.ToString()));
+      return Annotate(found[i], fmt::format("looking for {}", digest.ToString()));
     }
-    if (++missing <= kMaxNamedBlocks) named += (named.empty() ? "" : ", ") + unknown[i]->digest.ToString();
+    missing.push_back(digest);
   }
-  if (missing == 0) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      fmt::format("{} of the {} blocks of snapshot {} are missing in {}: upload them again ({}{})", missing,
-                  summary.blocks.size(), summary.snapshot.digest.ToString(), dataset.str(), named,
-                  missing > kMaxNamedBlocks ? ", …" : ""));
+  return missing;
+}
+
+absl::Status SnapshotCatalog::CheckBlocks(const DatasetName& dataset, const ManifestSummary& summary,
+                                          absl::Time deadline) {
+  std::vector<Needed> unknown;
+  const Digest space = KeyOf(dataset, Digest()).second;
+  for (const Manifest::Block& block : summary.blocks) {
+    const Key key = {block.digest, space};
+    if (!IsKnown(key, block.size)) unknown.push_back({key, BlockKey(dataset, block.digest), block.size});
+  }
+  ASSIGN_OR_RETURN(const std::vector<Digest> missing, Missing(unknown, deadline));
+  if (missing.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format(
+      "{} of the {} blocks of snapshot {} are missing in {}: upload them again ({})", missing.size(),
+      summary.blocks.size(), summary.snapshot.digest.ToString(), dataset.str(), Named(missing)));
+}
+
+absl::Status SnapshotCatalog::CheckDeltas(const DatasetName& dataset, const KeptDeltas& deltas,
+                                          absl::Time deadline) {
+  std::vector<Needed> unknown;
+  for (const KeptDelta& delta : deltas) {
+    const Key key = DeltaKeyOf(dataset, delta.digest);
+    if (!IsKnown(key, delta.size)) unknown.push_back({key, DeltaKey(dataset, delta.digest), delta.size});
+  }
+  ASSIGN_OR_RETURN(const std::vector<Digest> missing, Missing(unknown, deadline));
+  if (missing.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format(
+      "{} of the {} deltas are missing in {}, or have another size: upload them again, or publish without "
+      "({})",
+      missing.size(), deltas.size(), dataset.str(), Named(missing)));
 }
 
 }  // namespace aetherfs

@@ -28,15 +28,16 @@ struct ManifestSummary {
 };
 using ManifestSummaryPtr = std::shared_ptr<const ManifestSummary>;
 
-// What this server knows of the manifests and blocks in the store: what it has read or stored itself. A
-// cache of facts that stay true: manifests are immutable, and a block goes only after the journal has
-// condemned it, which a commit looks at in addition. Thread-safe. `store` and `pool` must outlive it.
+// What this server knows of the manifests, blocks and deltas in the store: what it has read or stored
+// itself. A cache of facts that stay true: manifests are immutable, and a block goes only after the journal
+// has condemned it, which a commit looks at in addition. Only a delta may go unnoticed, and nothing depends
+// on it. Thread-safe. `store` and `pool` must outlive it.
 class SnapshotCatalog {
  public:
   static constexpr size_t kMaxSummaryBytes = 16 * 1024 * 1024;
   static constexpr size_t kMaxKnownBlocks = 128 * 1024;
   static constexpr size_t kLookupParallelism = 16;
-  static constexpr size_t kMaxNamedBlocks = 5;  // in messages
+  static constexpr size_t kMaxNamed = 5;  // in messages
   // Manifests above this, as stored, are decoded one at a time.
   static constexpr size_t kBigManifest = 8 * 1024 * 1024;
   static constexpr size_t kMaxManifestObjectSize = kMaxManifestSize;
@@ -52,13 +53,16 @@ class SnapshotCatalog {
   // It is in the store.
   void NoteManifest(const DatasetName& dataset, ManifestSummaryPtr summary);
   void NoteBlock(const DatasetName& dataset, const Digest& digest, uint64_t size);
+  void NoteDelta(const DatasetName& dataset, const Digest& digest, uint64_t size);
 
   // OK if the store has every block, each of the size that the manifest says. FAILED_PRECONDITION names the
   // first that are missing. Blocks: Heads in parallel for what is not known.
   absl::Status CheckBlocks(const DatasetName& dataset, const ManifestSummary& summary, absl::Time deadline);
+  // The same for deltas, of which only digest and size are looked at.
+  absl::Status CheckDeltas(const DatasetName& dataset, const KeptDeltas& deltas, absl::Time deadline);
 
  private:
-  // The dataset and a digest within it.
+  // A digest, and the space that it is unique in: the dataset, or its deltas.
   using Key = std::pair<Digest, Digest>;
   struct Summary {
     Key key;
@@ -66,8 +70,19 @@ class SnapshotCatalog {
     size_t cost_bytes;
   };
 
+  // An object that a commit needs.
+  struct Needed {
+    Key key;
+    std::string store_key;
+    uint64_t size;
+  };
+
   static Key KeyOf(const DatasetName& dataset, const Digest& digest);
+  static Key DeltaKeyOf(const DatasetName& dataset, const Digest& digest);
   bool IsKnown(const Key& key, uint64_t size);
+  void NoteKnown(const Key& key, uint64_t size);
+  // What of `needed` the store has not, or not of that size; asks for what is not known.
+  absl::StatusOr<std::vector<Digest>> Missing(const std::vector<Needed>& needed, absl::Time deadline);
 
   ObjectStore& store_;
   ThreadPool& pool_;
@@ -75,7 +90,7 @@ class SnapshotCatalog {
   std::list<Summary> summaries_ ABSL_GUARDED_BY(mutex_);  // used last first
   absl::flat_hash_map<Key, std::list<Summary>::iterator> summary_of_ ABSL_GUARDED_BY(mutex_);
   size_t summary_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  // Sizes of blocks, in two generations: when the young one is full it becomes the old one.
+  // Sizes of blocks and deltas, in two generations: when the young one is full it becomes the old one.
   absl::flat_hash_map<Key, uint64_t> young_blocks_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<Key, uint64_t> old_blocks_ ABSL_GUARDED_BY(mutex_);
 

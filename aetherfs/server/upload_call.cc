@@ -73,13 +73,14 @@ class UploadCall : public grpc::ServerReadReactor<grpc::ByteBuffer>,
     const block::v1::UploadHeader& header = *part.header;
     ASSIGN_OR_RETURN(name_, ParseObjectName(header.dataset(), header.kind(), header.digest()));
     size_ = header.size();
-    const bool is_block = name_.kind == block::v1::OBJECT_KIND_BLOCK;
-    const uint64_t most = is_block ? kMaxUploadBlockSize : SnapshotCatalog::kMaxManifestObjectSize;
+    // A manifest is named by what is in it, all else by its bytes.
+    const bool is_manifest = name_.kind == block::v1::OBJECT_KIND_MANIFEST;
+    const uint64_t most = is_manifest ? SnapshotCatalog::kMaxManifestObjectSize : kMaxUploadBlockSize;
     if (size_ == 0 || size_ > most) {
       return absl::InvalidArgumentError(
           fmt::format("an object of {} bytes: between 1 and {} are allowed", size_, most));
     }
-    if (is_block && size_ > kHashedInPlace) hash_ = server_.hash->NewStream();
+    if (!is_manifest && size_ > kHashedInPlace) hash_ = server_.hash->NewStream();
     return absl::OkStatus();
   }
 
@@ -155,7 +156,7 @@ class UploadCall : public grpc::ServerReadReactor<grpc::ByteBuffer>,
       End(Mismatch(fmt::format("its bytes have the digest {}", digest.ToString())));
       return;
     }
-    InPool([call = shared_from_this()] { call->StoreBlock(); });
+    InPool([call = shared_from_this()] { call->StoreHashed(); });
   }
 
   void InPool(std::function<void()> task) {
@@ -177,8 +178,14 @@ class UploadCall : public grpc::ServerReadReactor<grpc::ByteBuffer>,
           [this, &summary] { server_.catalog->NoteManifest(name_.dataset, *std::move(summary)); });
   }
 
-  void StoreBlock() {
-    Store(name_.digest, [this] { server_.catalog->NoteBlock(name_.dataset, name_.digest, size_); });
+  void StoreHashed() {
+    Store(name_.digest, [this] {
+      if (name_.kind == block::v1::OBJECT_KIND_DELTA) {
+        server_.catalog->NoteDelta(name_.dataset, name_.digest, size_);
+      } else {
+        server_.catalog->NoteBlock(name_.dataset, name_.digest, size_);
+      }
+    });
   }
 
   template <typename Note>

@@ -10,7 +10,7 @@
 
 namespace aetherfs {
 
-// What a block may have; a manifest may have more (SnapshotCatalog::kMaxManifestObjectSize).
+// What a block or a delta may have; a manifest may have more (SnapshotCatalog::kMaxManifestObjectSize).
 inline constexpr uint64_t kMaxUploadBlockSize = kMaxBlockSize;
 // Smaller objects are hashed where they arrive: a hop to another thread would take longer.
 inline constexpr uint64_t kHashedInPlace = 64 * 1024;
