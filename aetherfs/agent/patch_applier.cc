@@ -7,6 +7,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "aetherfs/agent/base_files.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/client/fetch_plan.h"
 #include "aetherfs/client/hash_chunks.h"
@@ -63,7 +64,7 @@ class PatchApplier::Worker {
  public:
   Worker(PatchApplier& applier, const std::vector<bool>& wanted, const Fetcher::ChunkSink& sink,
          TransferStats* stats)
-      : applier_(applier), wanted_(wanted), sink_(sink), stats_(*stats) {}
+      : applier_(applier), wanted_(wanted), sink_(sink), stats_(*stats), base_(applier.tree_) {}
 
   // Fails with an error of the sink's only.
   absl::Status Do(const PatchRequest& request) {
@@ -97,9 +98,12 @@ class PatchApplier::Worker {
       raw_ = std::make_unique_for_overwrite<char[]>(size);
       raw_size_ = size;
     }
-    left_out_ = false;
-    if (!ReadBase(patch) || !decoder_.Decode(prefix_, stored, raw_.get(), size).ok()) {
-      if (!left_out_) ++stats_.delta_failures;
+    absl::Status status = base_.Read(patch, &prefix_);
+    // A subscription's globs may leave files out; that is no failure of the delta's.
+    if (absl::IsNotFound(status)) return absl::OkStatus();
+    status.Update(decoder_.Decode(prefix_, stored, raw_.get(), size));
+    if (!status.ok()) {
+      ++stats_.delta_failures;
       return absl::OkStatus();
     }
     chunks_.clear();
@@ -127,35 +131,12 @@ class PatchApplier::Worker {
     return absl::OkStatus();
   }
 
-  bool ReadBase(const DeltaPatch& patch) {
-    prefix_.resize(PatchBaseSize(patch));
-    size_t position = 0;
-    for (const DeltaPatch::BaseRange& range : patch.base) {
-      if (range.entry != open_entry_ || !fd_.valid()) {
-        auto opened = applier_.tree_.OpenForReading(range.entry);
-        if (!opened.ok()) {
-          // A subscription's globs may leave files out; that is no failure of the delta's.
-          left_out_ = absl::IsNotFound(opened.status());
-          return false;
-        }
-        fd_ = *std::move(opened);
-        open_entry_ = range.entry;
-      }
-      const auto read = ReadAt(fd_.get(), range.offset, prefix_.data() + position, range.size);
-      if (!read.ok() || *read != range.size) return false;
-      position += range.size;
-    }
-    return true;
-  }
-
   PatchApplier& applier_;
   const std::vector<bool>& wanted_;
   const Fetcher::ChunkSink& sink_;
   TransferStats& stats_;
   PatchDecoder decoder_;
-  UniqueFd fd_;
-  uint32_t open_entry_ = UINT32_MAX;
-  bool left_out_ = false;
+  BaseFiles base_;
   std::string prefix_;
   std::unique_ptr<char[]> raw_;
   size_t raw_size_ = 0;

@@ -39,9 +39,9 @@ class PatchApplier {
  public:
   static constexpr size_t kThreads = 2;
 
-  PatchApplier(ServerClient* client, const DatasetName& dataset, const LoadedDelta& loaded,
-               const Manifest& base, Tree& tree)
-      : fetcher_(client), dataset_(dataset), loaded_(loaded), base_(base), tree_(tree) {}
+  // `tree` holds the delta's base. All references must outlive it.
+  PatchApplier(ServerClient* client, const DatasetName& dataset, const LoadedDelta& loaded, Tree& tree)
+      : fetcher_(client), dataset_(dataset), loaded_(loaded), tree_(tree) {}
 
   // `sink` gets every chunk that was missing and could be made, in several threads at once. Fails only with
   // an error of the sink's, or CANCELLED.
@@ -54,7 +54,6 @@ class PatchApplier {
   DeltaFetcher fetcher_;
   const DatasetName& dataset_;
   const LoadedDelta& loaded_;
-  const Manifest& base_;
   Tree& tree_;
 };
 

@@ -466,8 +466,7 @@ absl::Status Stager::FillFiles() {
   };
   for (size_t s = 0; s < sources_.size() && !missing.empty(); ++s) {
     if (sources_[s].delta == nullptr || source_trees_[s] == nullptr) continue;
-    PatchApplier applier(fetcher_.client(), dataset_, *sources_[s].delta, *sources_[s].manifest,
-                         *source_trees_[s]);
+    PatchApplier applier(fetcher_.client(), dataset_, *sources_[s].delta, *source_trees_[s]);
     RETURN_IF_ERROR(applier.Apply(missing, place, stats_, cancelled_));
     missing = filler.MissingChunks();
   }

@@ -13,10 +13,10 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "aetherfs/agent/agent_metrics.h"
-#include "aetherfs/agent/delta_way.h"
 #include "aetherfs/agent/scheduler.h"
 #include "aetherfs/agent/snapshot_store.h"
 #include "aetherfs/agent/subscription_spec.h"
+#include "aetherfs/agent/update.h"
 #include "aetherfs/agent/v1/agent.pb.h"
 #include "aetherfs/base/clock.h"
 #include "aetherfs/base/random.h"
@@ -131,8 +131,8 @@ class SubscriptionRunner : public std::enable_shared_from_this<SubscriptionRunne
   // From memory, disk or, with `fetched`, a server; then `fetched` has its canonical bytes.
   absl::StatusOr<std::shared_ptr<const Manifest>> LoadManifest(const Digest& digest, std::string* fetched,
                                                                TransferStats* stats);
-  // Deltas from a version that is here; none if the target's manifest is here, too.
-  DeltaWay FindWay(const Digest& target, const std::vector<BaseOnDisk>& bases, TransferStats* stats);
+  // Deltas on ways from what is here to the target.
+  std::vector<DeltaOffer> FindOffers(const Digest& target, const std::vector<BaseOnDisk>& bases);
   absl::Status RunCheck(const SnapshotKey& key, bool* refused);
   void RunNotify(const SnapshotKey& key) const;
   // Switches the symlink, unless the target has changed meanwhile: then false.

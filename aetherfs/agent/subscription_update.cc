@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "aetherfs/agent/delta_way.h"
 #include "aetherfs/agent/materializer.h"
 #include "aetherfs/agent/subscription_runner.h"
 #include "aetherfs/base/status.h"
@@ -121,44 +120,42 @@ absl::Status SubscriptionRunner::Stage(const SnapshotKey& key, agent::v1::Update
         static_cast<double>(transfer.downloaded_bytes.load() - transfer.delta_bytes.load()));
     context_.metrics->integrity_failures.Increment(static_cast<double>(transfer.integrity_failures.load()));
   };
-  const DeltaWay way = FindWay(key.digest, bases, &transfer);
-  absl::StatusOr<std::shared_ptr<const Manifest>> manifest;
-  if (way.steps.empty()) {
-    manifest = LoadManifest(key.digest, &unsaved_manifest_, &transfer);
+  UpdateRequest update;
+  update.dataset = spec_.dataset;
+  update.target = key.digest;
+  if (auto canonical = context_.store->ReadManifest(spec_.dataset, key.digest); canonical.ok()) {
+    update.canonical = *std::move(canonical);
   } else {
-    manifest = way.steps.back()->manifest;
-    unsaved_manifest_ = way.steps.back()->canonical;
+    update.offers = FindOffers(key.digest, bases);
   }
-  if (!manifest.ok()) {
-    account();
-    return manifest.status();
-  }
-  MaterializeOptions options;
-  options.read_only = true;
-  options.include = spec_.include;
-  options.exclude = spec_.exclude;
-  options.durable = context_.durable;
-  const absl::StatusOr<MaterializeResult> result =
-      MaterializeByWay(
-          *context_.fetcher, spec_.dataset, **manifest, context_.store->StagingPath(key), sources, way, options,
-          [this](const Digest& digest) { return context_.store->StagingPath(KeyOf(digest)); }, &transfer,
-          &cancelled_);
+  update.sources = std::move(sources);
+  update.bases = std::move(bases);
+  update.directory = context_.store->StagingPath(key);
+  update.scratch = [this](const Digest& digest) { return context_.store->StagingPath(KeyOf(digest)); };
+  update.options.read_only = true;
+  update.options.include = spec_.include;
+  update.options.exclude = spec_.exclude;
+  update.options.durable = context_.durable;
+  const bool manifest_is_here = !update.canonical.empty();
+  absl::StatusOr<UpdateResult> result =
+      StageUpdate(*context_.fetcher, std::move(update), &transfer, &cancelled_);
   account();
   RETURN_IF_ERROR(result.status());
-  stats->set_files(result->files);
-  stats->set_bytes(result->bytes);
-  stats->set_reused_bytes(result->reused_bytes);
-  context_.metrics->reused_bytes.Increment(static_cast<double>(result->reused_bytes));
+  if (!manifest_is_here) unsaved_manifest_ = std::move(result->canonical);
+  stats->set_files(result->files.files);
+  stats->set_bytes(result->files.bytes);
+  stats->set_reused_bytes(result->files.reused_bytes);
+  context_.metrics->reused_bytes.Increment(static_cast<double>(result->files.reused_bytes));
   RETURN_IF_ERROR(RunCheck(key, refused));
   RETURN_IF_ERROR(context_.store->Promote(key));
-  manifest_ = *manifest;
+  manifest_ = result->manifest;
   manifest_digest_ = key.digest;
   return absl::OkStatus();
 }
 
-DeltaWay SubscriptionRunner::FindWay(const Digest& target, const std::vector<BaseOnDisk>& bases,
-                                     TransferStats* stats) {
-  if (bases.empty() || context_.store->ReadManifest(spec_.dataset, target).ok()) return {};
+std::vector<DeltaOffer> SubscriptionRunner::FindOffers(const Digest& target,
+                                                       const std::vector<BaseOnDisk>& bases) {
+  if (bases.empty()) return {};
   std::vector<DeltaOffer> offers;
   bool all_known = false;
   {
@@ -170,14 +167,12 @@ DeltaWay SubscriptionRunner::FindWay(const Digest& target, const std::vector<Bas
   }
   std::vector<Digest> digests;
   for (const BaseOnDisk& base : bases) digests.push_back(base.digest);
-  if (!all_known && CheapestChain(digests, target, offers, UINT64_MAX).empty()) {
-    dataset::v1::LookupRequest request;
-    request.set_dataset(spec_.dataset.str());
-    request.set_digest(target.ToString());
-    const auto found = context_.client->Lookup(request);
-    if (found.ok()) offers = OffersFrom(found->deltas());
-  }
-  return FindDeltaWay(context_.client, spec_.dataset, bases, target, std::move(offers), UINT64_MAX, stats);
+  if (all_known || !CheapestChain(digests, target, offers, UINT64_MAX).empty()) return offers;
+  dataset::v1::LookupRequest request;
+  request.set_dataset(spec_.dataset.str());
+  request.set_digest(target.ToString());
+  const auto found = context_.client->Lookup(request);
+  return found.ok() ? OffersFrom(found->deltas()) : std::vector<DeltaOffer>();
 }
 
 absl::Status SubscriptionRunner::RunCheck(const SnapshotKey& key, bool* refused) {

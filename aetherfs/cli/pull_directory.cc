@@ -7,8 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "aetherfs/agent/delta_way.h"
-#include "aetherfs/agent/materializer.h"
+#include "aetherfs/agent/update.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/cli/context.h"
 #include "aetherfs/cli/pull_record.h"
@@ -43,7 +42,6 @@ class Puller {
       result_.bytes = result_.reused_bytes = record_->manifest.TotalBytes();
       return std::move(result_);
     }
-    RETURN_IF_ERROR(LoadManifest());
     RETURN_IF_ERROR(RemoveTree(target_.SwapPath()));
     RETURN_IF_ERROR(Stage());
     RETURN_IF_ERROR(Activate());
@@ -56,6 +54,11 @@ class Puller {
   absl::Status Resolve() {
     if (options_.reference.digest) {
       result_.digest = *options_.reference.digest;
+      if (!record_ || record_->digest == result_.digest) return absl::OkStatus();
+      // Only for the deltas: it goes without them, too.
+      ASSIGN_OR_RETURN(ServerClient * server, server_());
+      const auto found = LookupReference(*server, options_.reference);
+      if (found.ok()) offers_ = OffersFrom(found->deltas());
       return absl::OkStatus();
     }
     ASSIGN_OR_RETURN(ServerClient * server, server_());
@@ -65,58 +68,38 @@ class Puller {
     return absl::OkStatus();
   }
 
-  absl::Status LoadManifest() {
-    if (record_ && record_->digest == result_.digest) {
-      manifest_ = record_->manifest;
-      canonical_ = EncodeManifest(manifest_);
-      return absl::OkStatus();
-    }
-    ASSIGN_OR_RETURN(ServerClient * server, server_());
-    if (record_) {
-      way_ = FindDeltaWay(server, options_.reference.dataset, std::vector<BaseOnDisk>{RecordedBase()},
-                          result_.digest, offers_, UINT64_MAX, &progress_->transfer);
-    }
-    if (!way_.steps.empty()) {
-      manifest_ = *way_.steps.back()->manifest;
-      canonical_ = way_.steps.back()->canonical;
-      return absl::OkStatus();
-    }
-    ASSIGN_OR_RETURN(canonical_, Fetcher(server).FetchManifest(options_.reference.dataset, result_.digest,
-                                                               &progress_->transfer));
-    ASSIGN_OR_RETURN(manifest_, DecodeManifest(canonical_));
-    return absl::OkStatus();
-  }
-
-  BaseOnDisk RecordedBase() const {
-    // The record lives as long as this.
-    return {record_->digest, std::shared_ptr<const Manifest>(std::shared_ptr<void>(), &record_->manifest), 0};
-  }
-
   absl::Status Stage() {
-    const std::string staging = target_.StagingPath(result_.digest);
+    UpdateRequest update;
+    update.dataset = options_.reference.dataset;
+    update.target = result_.digest;
+    update.directory = target_.StagingPath(result_.digest);
+    update.scratch = [this](const Digest& digest) { return target_.StagingPath(digest); };
+    update.total_bytes = &progress_->total_bytes;
     // What nobody else could read must not be readable on its way.
-    RETURN_IF_ERROR(MakeDirectories(staging, target_.exists ? 0700 : 0755));
-    std::vector<LocalSource> sources;
+    RETURN_IF_ERROR(MakeDirectories(update.directory, target_.exists ? 0700 : 0755));
     if (target_.exists && !target_.is_empty) {
       // With no record it still may hold much of this version: an earlier pull of it, a copy. Every chunk
       // that comes from there is checked, so asking costs only reading.
-      sources.push_back({target_.path, record_ ? &record_->manifest : &manifest_, /*may_link=*/false});
+      update.sources.push_back({target_.path, record_ ? &record_->manifest : nullptr, /*may_link=*/false});
     }
-    const MaterializeOptions materialize;
-    const MaterializePlan plan = PlanMaterialize(manifest_, sources, materialize);
-    uint64_t total = 0;
-    for (const uint32_t chunk : plan.fetches) total += manifest_.chunks[chunk].size;
-    progress_->total_bytes = total;
+    if (record_ && record_->digest == result_.digest) {
+      update.canonical = EncodeManifest(record_->manifest);
+    } else if (record_) {
+      // The record lives as long as this.
+      update.bases.push_back({record_->digest,
+                              std::shared_ptr<const Manifest>(std::shared_ptr<void>(), &record_->manifest),
+                              0});
+      update.offers = offers_;
+    }
     ASSIGN_OR_RETURN(ServerClient * server, server_());
     Fetcher fetcher(server);
-    ASSIGN_OR_RETURN(const MaterializeResult done,
-                     MaterializeByWay(
-                         fetcher, options_.reference.dataset, manifest_, staging, sources, way_, materialize,
-                         [this](const Digest& digest) { return target_.StagingPath(digest); },
-                         &progress_->transfer, cancelled_));
-    result_.files = done.files;
-    result_.bytes = done.bytes;
-    result_.reused_bytes = done.reused_bytes;
+    ASSIGN_OR_RETURN(UpdateResult done,
+                     StageUpdate(fetcher, std::move(update), &progress_->transfer, cancelled_));
+    manifest_ = std::move(done.manifest);
+    canonical_ = std::move(done.canonical);
+    result_.files = done.files.files;
+    result_.bytes = done.files.bytes;
+    result_.reused_bytes = done.files.reused_bytes;
     result_.delta_bytes = progress_->transfer.delta_bytes.load();
     return absl::OkStatus();
   }
@@ -152,7 +135,7 @@ class Puller {
     record.dataset = options_.reference.dataset;
     record.reference = options_.reference.ToString();
     record.digest = result_.digest;
-    record.newest_change_ns = NewestChange(target_.path, manifest_);
+    record.newest_change_ns = NewestChange(target_.path, *manifest_);
     const absl::Status status = records_.Save(target_.path, record, canonical_);
     if (!status.ok()) {
       result_.warning = fmt::format("this pull could not be recorded, so the next one will be slower: {}",
@@ -168,8 +151,7 @@ class Puller {
   PullTarget target_;
   std::optional<PullRecord> record_;
   std::vector<DeltaOffer> offers_;
-  DeltaWay way_;
-  Manifest manifest_;
+  std::shared_ptr<const Manifest> manifest_;
   std::string canonical_;
   PullResult result_;
 };

@@ -2,7 +2,7 @@
 
 #include <map>
 
-#include "aetherfs/agent/delta_way.h"
+#include "aetherfs/agent/update.h"
 #include "aetherfs/base/quantity.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/cli/change_text.h"
@@ -127,7 +127,7 @@ class DiffCommand : public CliCommand {
     ASSIGN_OR_RETURN(const Side before, Load(context, old_, &stats));
     ASSIGN_OR_RETURN(const Side after, Load(context, new_, &stats));
     const SnapshotDiff diff = DiffSnapshots(before.manifest, after.manifest);
-    ASSIGN_OR_RETURN(const Update update, CostOfUpdate(context, before, after, &stats));
+    const Update update = CostOfUpdate(before, after);
     if (context.json()) {
       PrintJson(context, before, after, diff, update);
     } else {
@@ -145,23 +145,19 @@ class DiffCommand : public CliCommand {
   };
   // What a consumer of the old version would receive.
   struct Update {
-    size_t deltas = 0;  // in the chain; 0: blocks are cheaper, or there is none
-    WayCost cost;
+    std::vector<DeltaOffer> chain;  // empty: there is none that costs less than blocks
+    TransferCost by_deltas;
+    TransferCost by_blocks;
   };
 
-  static absl::StatusOr<Update> CostOfUpdate(CliContext& context, const Side& before, const Side& after,
-                                             TransferStats* stats) {
+  static Update CostOfUpdate(const Side& before, const Side& after) {
     Update update;
     const std::vector<LocalSource> sources = {{"", &before.manifest, true, nullptr}};
-    DeltaWay way;
-    if (before.reference.dataset == after.reference.dataset) {
-      ASSIGN_OR_RETURN(ServerClient * server, context.Server(after.reference.host));
-      const BaseOnDisk base{before.digest, std::make_shared<const Manifest>(before.manifest), 0};
-      way = FindDeltaWay(server, after.reference.dataset, {&base, 1}, after.digest, after.offers,
-                         UINT64_MAX, stats);
-    }
-    update.cost = CostOf(way, after.manifest, sources, MaterializeOptions());
-    if (update.cost.by_deltas.Weight() < update.cost.by_blocks.Weight()) update.deltas = way.steps.size();
+    update.by_blocks = CostOfBlocks(after.manifest, sources, MaterializeOptions());
+    if (before.reference.dataset != after.reference.dataset) return update;
+    update.chain = CheapestChain({&before.digest, 1}, after.digest, after.offers, UINT64_MAX);
+    update.by_deltas = CostOfChain(update.chain);
+    if (update.by_deltas.Weight() >= update.by_blocks.Weight()) update.chain.clear();
     return update;
   }
 
@@ -213,12 +209,12 @@ class DiffCommand : public CliCommand {
          {"new_chunk_bytes", diff.new_chunk_bytes},
          {"download_bytes", diff.download_bytes},
          {"update",
-          {{"by", update.deltas > 0 ? "deltas" : "blocks"},
-           {"deltas", update.deltas},
-           {"delta_bytes", update.cost.heads.bytes + update.cost.by_deltas.bytes},
-           {"delta_requests", update.cost.heads.requests + update.cost.by_deltas.requests},
-           {"block_bytes", update.cost.by_blocks.bytes},
-           {"block_requests", update.cost.by_blocks.requests}}}});
+          {{"by", update.chain.empty() ? "blocks" : "deltas"},
+           {"deltas", update.chain.size()},
+           {"delta_bytes", update.by_deltas.bytes},
+           {"delta_requests", update.by_deltas.requests},
+           {"block_bytes", update.by_blocks.bytes},
+           {"block_requests", update.by_blocks.requests}}}});
   }
 
   static void PrintText(CliContext& context, const SnapshotDiff& diff, const Update& update) {
@@ -247,16 +243,16 @@ class DiffCommand : public CliCommand {
                                  diff.changed, same);
     context.out() << fmt::format("{} in files that differ, {} of it new\n", FormatSize(diff.changed_bytes),
                                  FormatSize(diff.new_chunk_bytes));
-    const std::string blocks = fmt::format("{} in blocks", FormatSize(update.cost.by_blocks.bytes));
-    if (update.deltas == 0) {
+    const std::string blocks = FormatSize(update.by_blocks.bytes) + " in blocks";
+    if (update.chain.empty()) {
       context.out() << fmt::format("to receive: {}{}\n", blocks,
-                                   update.cost.heads.requests > 0 ? " (which is less than by deltas)" : "");
+                                   update.by_deltas.requests > 0 ? ", which is less than by deltas" : "");
       return;
     }
     context.out() << fmt::format(
-        "to receive: {} by {}, manifest included (otherwise {})\n",
-        FormatSize(update.cost.heads.bytes + update.cost.by_deltas.bytes),
-        update.deltas == 1 ? std::string("a delta") : fmt::format("a chain of {} deltas", update.deltas),
+        "to receive: {} as {}, manifest included (otherwise {})\n", FormatSize(update.by_deltas.bytes),
+        update.chain.size() == 1 ? std::string("a delta")
+                                 : fmt::format("a chain of {} deltas", update.chain.size()),
         blocks);
   }
 

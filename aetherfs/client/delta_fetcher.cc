@@ -3,9 +3,51 @@
 #include <utility>
 
 #include "aetherfs/base/status.h"
+#include "aetherfs/client/hash_chunks.h"
 #include "fmt/format.h"
 
 namespace aetherfs {
+namespace {
+
+// Puts the digests of what the patches yield into a manifest that leaves them out.
+absl::Status FillDigests(const Delta& delta, const LoadedDelta& loaded, const Manifest& base,
+                         DeltaFetcher::BaseReader read_base, std::string* canonical) {
+  ASSIGN_OR_RETURN(const DigestColumn column, FindDigestColumn(*canonical));
+  RETURN_IF_ERROR(CheckBaseRanges(delta, base));
+  PatchDecoder decoder;
+  std::string prefix;
+  std::string raw;
+  std::vector<std::string_view> chunks;
+  std::vector<Digest> digests;
+  for (const DeltaPatch& patch : delta.patches) {
+    uint64_t size = 0;
+    for (const uint32_t chunk : patch.chunks) {
+      if (chunk >= column.chunk_sizes.size()) return absl::DataLossError("a patch yields an unknown chunk");
+      size += column.chunk_sizes[chunk];
+    }
+    if (size > kMaxPatchTarget) return absl::DataLossError("a patch yields too much");
+    const std::string_view stored = loaded.BytesAtHand(patch);
+    if (stored.empty()) return absl::DataLossError("digests are left out, and so are patches");
+    RETURN_IF_ERROR(read_base(patch, &prefix));
+    raw.resize(size);
+    RETURN_IF_ERROR(decoder.Decode(prefix, stored, raw.data(), size));
+    chunks.clear();
+    size_t position = 0;
+    for (const uint32_t chunk : patch.chunks) {
+      chunks.emplace_back(raw.data() + position, column.chunk_sizes[chunk]);
+      position += column.chunk_sizes[chunk];
+    }
+    digests.resize(chunks.size());
+    HashChunks(chunks, digests);
+    for (size_t i = 0; i < chunks.size(); ++i) {
+      const size_t at = column.offset + patch.chunks[i] * Digest::kSize;
+      canonical->replace(at, Digest::kSize, digests[i].bytes());
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 std::string_view LoadedDelta::BytesAtHand(const DeltaPatch& patch) const {
   if (patch.part != 0 || behind_head.empty()) return {};
@@ -43,11 +85,12 @@ absl::StatusOr<std::string> DeltaFetcher::Download(const DatasetName& dataset, c
 
 absl::StatusOr<std::shared_ptr<const LoadedDelta>> DeltaFetcher::Load(const DatasetName& dataset,
                                                                       const DeltaOffer& offer,
-                                                                      const Manifest& base, uint64_t whole,
+                                                                      const Manifest& base,
+                                                                      BaseReader read_base,
                                                                       TransferStats* stats) {
   auto loaded = std::make_shared<LoadedDelta>();
   loaded->offer = offer;
-  const uint64_t first = offer.size <= whole ? offer.size : offer.head_size;
+  const uint64_t first = offer.size <= kWhole ? offer.size : offer.head_size;
   ASSIGN_OR_RETURN(std::string bytes, Download(dataset, offer.digest, 0, first, stats));
   loaded->behind_head = bytes.substr(offer.head_size);
   bytes.resize(offer.head_size);
@@ -56,6 +99,10 @@ absl::StatusOr<std::shared_ptr<const LoadedDelta>> DeltaFetcher::Load(const Data
     return absl::DataLossError("the delta is between other snapshots than it was offered for");
   }
   ASSIGN_OR_RETURN(loaded->canonical, ApplyManifestPatch(head, EncodeManifest(base)));
+  if (head.leaves_out_digests) {
+    RETURN_IF_ERROR(FillDigests(head.delta, *loaded, base, read_base, &loaded->canonical));
+  }
+  RETURN_IF_ERROR(CheckManifest(head, loaded->canonical));
   ASSIGN_OR_RETURN(Manifest target, DecodeManifest(loaded->canonical));
   loaded->delta = std::move(head.delta);
   RETURN_IF_ERROR(CheckDelta(loaded->delta, base, target));

@@ -30,19 +30,19 @@ struct LoadedDelta {
 // Reads deltas. Thread-safe; blocks. Counts what it moves in TransferStats::delta_bytes, too.
 class DeltaFetcher {
  public:
-  // Smaller deltas come whole, with one request; of one amongst several only really small ones, for then
-  // it may turn out that blocks are cheaper.
+  // Up to this size a delta comes whole, with one request, and may leave out digests.
   static constexpr uint64_t kWhole = 1024 * 1024;
-  static constexpr uint64_t kWholeInChain = 64 * 1024;
+  // Fills in the base of a patch, all its ranges one after the other.
+  using BaseReader = absl::FunctionRef<absl::Status(const DeltaPatch&, std::string*)>;
 
   explicit DeltaFetcher(ServerClient* client) : client_(client) {}
 
-  // `base` is the manifest of the offer's base; up to `whole` bytes the patches come with the head.
-  // DATA_LOSS if the delta is not what was offered, does not fit, or yields another manifest than the
-  // target's.
+  // `base` is the manifest of the offer's base; `read_base` is asked for what patches are made against, if
+  // the digests of what they yield were left out; its errors are returned. DATA_LOSS if the delta is not
+  // what was offered, does not fit, or yields another manifest than the target's.
   absl::StatusOr<std::shared_ptr<const LoadedDelta>> Load(const DatasetName& dataset,
                                                           const DeltaOffer& offer, const Manifest& base,
-                                                          uint64_t whole, TransferStats* stats);
+                                                          BaseReader read_base, TransferStats* stats);
 
   // The stored bytes of patches [first, first + count) of the table, which lie in one part.
   absl::StatusOr<std::string> FetchPatches(const DatasetName& dataset, const LoadedDelta& loaded,

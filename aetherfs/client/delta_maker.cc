@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "aetherfs/base/sha256.h"
 #include "aetherfs/base/status.h"
+#include "aetherfs/client/delta_fetcher.h"
 #include "aetherfs/client/delta_plan.h"
 #include "aetherfs/client/delta_sources.h"
 #include "fmt/format.h"
@@ -220,9 +221,9 @@ uint64_t BlockBytes(const Manifest& target, const std::vector<DeltaPatch>& patch
 }  // namespace
 
 DeltaEffort DeltaEffortFor(uint64_t fresh_bytes) {
-  if (fresh_bytes <= 4 * kMiB) return {.level = 19, .slack = 6 * kMiB, .max_base = kMaxPatchBase};
-  if (fresh_bytes <= 24 * kMiB) return {.level = 12, .slack = 4 * kMiB, .max_base = 12 * kMiB};
-  return {.level = 3, .slack = 1 * kMiB, .max_base = 6 * kMiB};
+  if (fresh_bytes <= 8 * kMiB) return {.level = 19, .slack = 6 * kMiB, .max_base = kMaxPatchBase};
+  if (fresh_bytes <= 56 * kMiB) return {.level = 12, .slack = 4 * kMiB, .max_base = 12 * kMiB};
+  return {.level = 6, .slack = 1 * kMiB, .max_base = 6 * kMiB};
 }
 
 absl::StatusOr<std::optional<MadeDelta>> MakeDelta(ServerClient* client, const DatasetName& dataset,
@@ -251,7 +252,12 @@ absl::StatusOr<std::optional<MadeDelta>> MakeDelta(ServerClient* client, const D
   delta.from = base.digest;
   delta.to = target.digest;
   const std::string patches = maker.Finish(&delta);
-  std::string object = EncodeDeltaHead(delta, base.canonical, target.canonical);
+  std::string object;
+  const bool small = delta.parts.empty() && patches.size() <= DeltaFetcher::kWhole;
+  if (small) object = EncodeDeltaHead(delta, base.canonical, target.canonical, true);
+  if (!small || object.size() + patches.size() > DeltaFetcher::kWhole) {
+    object = EncodeDeltaHead(delta, base.canonical, target.canonical, false);
+  }
   MadeDelta made;
   made.announcement.set_head_size(object.size());
   object += patches;

@@ -15,7 +15,8 @@ namespace {
 
 constexpr std::string_view kMagic = "AFSD";
 constexpr uint8_t kVersion = 1;
-constexpr std::string_view kReserved("\0\0\0", 3);
+constexpr uint8_t kLeavesOutDigests = 1;  // the only flag
+constexpr std::string_view kReserved("\0\0", 2);
 // Prelude, two digests, the table's size before and after compression, the manifest's size; at the end the
 // head's digest.
 constexpr size_t kFixedSize = kDeltaPreludeSize + 2 * Digest::kSize + 3 * 8;
@@ -178,6 +179,7 @@ absl::StatusOr<uint64_t> DeltaHeadSize(std::string_view prelude) {
   Reader in(prelude);
   if (in.Bytes(kMagic.size()) != kMagic) return Malformed("it does not begin as one");
   if (in.Byte() != kVersion) return Malformed("its version is unknown");
+  if (in.Byte() > kLeavesOutDigests) return Malformed("a flag is unknown");
   if (in.Bytes(kReserved.size()) != kReserved) return Malformed("reserved bytes are not zero");
   const uint64_t size = in.Fixed64();
   if (!in.ok()) return Malformed(in.problem());
@@ -185,14 +187,27 @@ absl::StatusOr<uint64_t> DeltaHeadSize(std::string_view prelude) {
   return size;
 }
 
-std::string EncodeDeltaHead(const Delta& delta, std::string_view base, std::string_view target) {
+std::string EncodeDeltaHead(const Delta& delta, std::string_view base, std::string_view target,
+                            bool leave_out_digests) {
   const std::string table = EncodeTable(delta);
+  std::string without_digests;
+  if (leave_out_digests) {
+    without_digests = target;
+    const DigestColumn column = *FindDigestColumn(target);
+    for (const DeltaPatch& patch : delta.patches) {
+      for (const uint32_t chunk : patch.chunks) {
+        without_digests.replace(column.offset + chunk * Digest::kSize, Digest::kSize, Digest::kSize, '\0');
+      }
+    }
+    target = without_digests;
+  }
   PatchEncoder encoder;
   const std::string stored_table = encoder.Encode({}, table, ManifestLevel(table.size()));
   const std::string manifest = encoder.Encode(base, target, ManifestLevel(target.size()));
   Writer out;
   out.Bytes(kMagic);
   out.Byte(kVersion);
+  out.Byte(leave_out_digests ? kLeavesOutDigests : 0);
   out.Bytes(kReserved);
   out.Fixed64(kMinHeadSize + stored_table.size() + manifest.size());
   out.Put(delta.from);
@@ -216,6 +231,7 @@ absl::StatusOr<DeltaHead> DecodeDeltaHead(std::string_view head) {
   }
   Reader in(body.substr(kDeltaPreludeSize));
   DeltaHead decoded;
+  decoded.leaves_out_digests = head[kMagic.size() + 1] == kLeavesOutDigests;
   decoded.delta.from = in.ReadDigest();
   decoded.delta.to = in.ReadDigest();
   const uint64_t table_size = in.Fixed64();
@@ -236,15 +252,16 @@ absl::StatusOr<std::string> ApplyManifestPatch(const DeltaHead& head, std::strin
   // Pages that are not written to cost nothing: a size that is a lie takes no memory.
   const auto target = std::make_unique_for_overwrite<char[]>(head.target_size);
   RETURN_IF_ERROR(PatchDecoder().Decode(base, head.manifest_patch, target.get(), head.target_size));
-  std::string canonical(target.get(), head.target_size);
-  if (Sha256::Of(canonical) != head.delta.to) {
-    return absl::DataLossError(fmt::format("the delta from {} yields another manifest than that of {}",
-                                           head.delta.from.ToString(), head.delta.to.ToString()));
-  }
-  return canonical;
+  return std::string(target.get(), head.target_size);
 }
 
-absl::Status CheckDelta(const Delta& delta, const Manifest& base, const Manifest& target) {
+absl::Status CheckManifest(const DeltaHead& head, std::string_view canonical) {
+  if (Sha256::Of(canonical) == head.delta.to) return absl::OkStatus();
+  return absl::DataLossError(fmt::format("the delta from {} yields another manifest than that of {}",
+                                         head.delta.from.ToString(), head.delta.to.ToString()));
+}
+
+absl::Status CheckBaseRanges(const Delta& delta, const Manifest& base) {
   for (const DeltaPatch& patch : delta.patches) {
     for (const DeltaPatch::BaseRange& range : patch.base) {
       if (range.entry >= base.entries.size()) return Malformed("a base range is in no file of the base");
@@ -254,6 +271,13 @@ absl::Status CheckDelta(const Delta& delta, const Manifest& base, const Manifest
         return Malformed("a base range ends behind its file");
       }
     }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckDelta(const Delta& delta, const Manifest& base, const Manifest& target) {
+  RETURN_IF_ERROR(CheckBaseRanges(delta, base));
+  for (const DeltaPatch& patch : delta.patches) {
     for (const uint32_t chunk : patch.chunks) {
       if (chunk >= target.chunks.size()) return Malformed("a patch yields a chunk that there is not");
     }

@@ -19,6 +19,10 @@ namespace aetherfs {
 // the head in the same object, the others in further objects, the parts. The format is
 // docs/formats/delta.md.
 //
+// A small delta leaves out the digests of the chunks that its patches yield, 32 bytes each, which is often
+// more than the patches have: who has the patches and the base can compute them, and the manifest as a
+// whole still has to have the target's digest.
+//
 // Nothing in a delta is believed: the manifest that it yields has to have the target's digest, and every
 // chunk that a patch yields its SHA-256. A delta that lies wastes time.
 
@@ -68,20 +72,28 @@ inline constexpr size_t kDeltaPreludeSize = 16;
 // DATA_LOSS if it is not the beginning of a delta.
 absl::StatusOr<uint64_t> DeltaHeadSize(std::string_view prelude);
 
-// The head: everything but the patches' bytes. `base` and `target` are the canonical manifests.
-std::string EncodeDeltaHead(const Delta& delta, std::string_view base, std::string_view target);
+// The head: everything but the patches' bytes. `base` and `target` are the canonical manifests. With
+// `leave_out_digests`, those of the patches' chunks are zeros in the manifest that the head yields.
+std::string EncodeDeltaHead(const Delta& delta, std::string_view base, std::string_view target,
+                            bool leave_out_digests);
 
 struct DeltaHead {
   Delta delta;
+  bool leaves_out_digests = false;
   uint64_t target_size = 0;         // of the target's canonical manifest
   std::string_view manifest_patch;  // of the bytes that were decoded
 };
 // DATA_LOSS, saying what is wrong, for anything that EncodeDeltaHead would not have written. `head` has
 // exactly the head's bytes.
 absl::StatusOr<DeltaHead> DecodeDeltaHead(std::string_view head);
-// The target's canonical manifest, made of the base's. DATA_LOSS if it does not have the target's digest.
+// The target's canonical manifest, made of the base's, or the same with digests left out. DATA_LOSS if the
+// base is another one, mostly; only CheckManifest tells for sure.
 absl::StatusOr<std::string> ApplyManifestPatch(const DeltaHead& head, std::string_view base);
+// DATA_LOSS unless `canonical` has the target's digest.
+absl::Status CheckManifest(const DeltaHead& head, std::string_view canonical);
 
+// DATA_LOSS unless every base range lies within a file of the base.
+absl::Status CheckBaseRanges(const Delta& delta, const Manifest& base);
 // DATA_LOSS unless the patches fit the two manifests: ranges within files, chunks that there are, and no
 // patch larger than it may be. Must be called before patches are used.
 absl::Status CheckDelta(const Delta& delta, const Manifest& base, const Manifest& target);

@@ -103,6 +103,14 @@ std::string EncodeManifest(const Manifest& manifest);
 // DATA_LOSS, saying what is wrong, for anything that EncodeManifest would not have written.
 absl::StatusOr<Manifest> DecodeManifest(std::string_view canonical);
 
+// Where the canonical bytes have the chunks' digests, one after the other, and how large the chunks are.
+// DATA_LOSS if it can't be told; nothing behind the digests is looked at, nor they themselves.
+struct DigestColumn {
+  size_t offset = 0;
+  std::vector<uint32_t> chunk_sizes;
+};
+absl::StatusOr<DigestColumn> FindDigestColumn(std::string_view canonical);
+
 // A manifest as it is stored and sent: an envelope with the canonical bytes, compressed if that helps.
 std::string EncodeManifestObject(std::string_view canonical);
 // The canonical bytes. DATA_LOSS if malformed or if their digest is not `expected`.

@@ -156,7 +156,21 @@ void DecodeChunks(Reader& reader, const std::vector<uint32_t>& chunk_counts, Man
     frame_end = frame.offset + frame.stored_size;
     if (frame_end > kMaxBlockSize) reader.Fail("a frame ends behind the largest block's end");
   }
-  for (Manifest::Chunk& chunk : manifest.chunks) chunk.digest = reader.ReadDigest();
+}
+
+// All that comes before the chunks' digests. Returns how many entries will follow.
+size_t DecodeStorage(Reader& reader, Manifest& manifest) {
+  if (reader.Bytes(kMagic.size()) != kMagic) return reader.Fail("it does not begin as one"), size_t{0};
+  if (reader.Byte() != kVersion) return reader.Fail("its version is not known here"), size_t{0};
+  const size_t blocks = reader.Count(kBlockBytes);
+  const size_t entries = reader.Count(kEntryBytes);
+  if (entries > kMaxEntries) reader.Fail("it has too many entries");
+  std::vector<uint32_t> frame_counts;
+  std::vector<uint32_t> chunk_counts;
+  if (reader.ok()) DecodeBlocks(reader, blocks, manifest, frame_counts);
+  if (reader.ok()) DecodeFrames(reader, frame_counts, manifest, chunk_counts);
+  if (reader.ok()) DecodeChunks(reader, chunk_counts, manifest);
+  return entries;
 }
 
 // How many bytes the paths have once none shares any with the one before.
@@ -262,19 +276,9 @@ std::string EncodeManifestUnchecked(const Manifest& manifest) {
 absl::StatusOr<Manifest> DecodeManifest(std::string_view canonical) {
   if (canonical.size() > kMaxManifestSize) return Malformed("it is too large");
   Reader reader(canonical);
-  if (reader.Bytes(kMagic.size()) != kMagic) return Malformed("it does not begin as one");
-  if (const uint8_t version = reader.Byte(); reader.ok() && version != kVersion) {
-    return Malformed(fmt::format("its version is {}, and only {} is known here", version, kVersion));
-  }
   Manifest manifest;
-  const size_t blocks = reader.Count(kBlockBytes);
-  const size_t entries = reader.Count(kEntryBytes);
-  if (entries > kMaxEntries) reader.Fail("it has too many entries");
-  std::vector<uint32_t> frame_counts;
-  std::vector<uint32_t> chunk_counts;
-  if (reader.ok()) DecodeBlocks(reader, blocks, manifest, frame_counts);
-  if (reader.ok()) DecodeFrames(reader, frame_counts, manifest, chunk_counts);
-  if (reader.ok()) DecodeChunks(reader, chunk_counts, manifest);
+  const size_t entries = DecodeStorage(reader, manifest);
+  for (Manifest::Chunk& chunk : manifest.chunks) chunk.digest = reader.ReadDigest();
   if (reader.ok()) DecodePaths(reader, entries, manifest);
   if (reader.ok()) DecodeAttributes(reader, manifest);
   if (reader.ok()) DecodeContent(reader, manifest);
@@ -282,6 +286,19 @@ absl::StatusOr<Manifest> DecodeManifest(std::string_view canonical) {
   if (reader.remaining() > 0) return Malformed("bytes are left over behind its end");
   if (const absl::Status status = CheckCanonical(manifest); !status.ok()) return Malformed(Message(status));
   return manifest;
+}
+
+absl::StatusOr<DigestColumn> FindDigestColumn(std::string_view canonical) {
+  Reader reader(canonical);
+  Manifest manifest;
+  DecodeStorage(reader, manifest);
+  DigestColumn column;
+  column.offset = canonical.size() - reader.remaining();
+  reader.Bytes(manifest.chunks.size() * Digest::kSize);
+  if (!reader.ok()) return Malformed(reader.problem());
+  column.chunk_sizes.reserve(manifest.chunks.size());
+  for (const Manifest::Chunk& chunk : manifest.chunks) column.chunk_sizes.push_back(chunk.size);
+  return column;
 }
 
 }  // namespace aetherfs

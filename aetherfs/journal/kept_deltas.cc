@@ -16,6 +16,7 @@ absl::StatusOr<KeptDelta> DeltaFromRecord(const record::v1::Delta& record, const
   delta.to = to;
   delta.size = record.size();
   delta.head_size = record.head_size();
+  delta.parts_size = record.parts_size();
   if (delta.from == delta.to)
     return absl::InvalidArgumentError("a delta is made against what it helps to make");
   if (delta.head_size == 0 || delta.head_size > delta.size) {
@@ -29,6 +30,7 @@ void DeltaToRecord(const KeptDelta& delta, record::v1::Delta* record) {
   record->set_from(std::string(delta.from.bytes()));
   record->set_size(delta.size);
   record->set_head_size(delta.head_size);
+  record->set_parts_size(delta.parts_size);
 }
 
 void DropClaims(KeptDeltas& deltas, std::string_view tag) {

@@ -34,6 +34,7 @@ void PublicationFromEntry(const record::v1::Publish& record, dataset::v1::Public
     out->set_to(proto->snapshot().digest());
     out->set_size(delta.size());
     out->set_head_size(delta.head_size());
+    out->set_parts_size(delta.parts_size());
   }
 }
 
@@ -67,6 +68,7 @@ void DeltaToProto(const KeptDelta& delta, dataset::v1::Delta* proto) {
   proto->set_to(delta.to.ToString());
   proto->set_size(delta.size);
   proto->set_head_size(delta.head_size);
+  proto->set_parts_size(delta.parts_size);
 }
 
 dataset::v1::Change ChangeFromEntry(const record::v1::JournalEntry& entry) {

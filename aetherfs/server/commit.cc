@@ -78,6 +78,7 @@ absl::StatusOr<KeptDeltas> CheckDeltas(const google::protobuf::RepeatedPtrField<
     }
     delta.size = proto.size();
     delta.head_size = proto.head_size();
+    delta.parts_size = proto.parts_size();
     if (delta.head_size == 0 || delta.head_size > delta.size || delta.size > kMaxDeltaSize) {
       return wrong(
           fmt::format("has {} bytes with a head of {}: at least 1, at most the whole, and that at "
