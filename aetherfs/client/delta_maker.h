@@ -26,14 +26,18 @@ struct MadeDelta {
   uint64_t uploaded_bytes = 0;
 };
 
-// How much a delta may cost, by how much there is to compress (DeltaEffortFor).
+// How much a delta may cost, by how much there is to do.
 struct DeltaEffort {
   int level = 0;  // zstd's
+  // Patches that come out smaller than this share of what they yield are tried at the highest level, too:
+  // where nearly everything matches, it takes little time and saves much. 0: none.
+  double best_below = 0;
   uint64_t slack = 0;
   uint32_t max_base = 0;
 };
-// Small changes get the best there is; large ones must not make a publish take twice as long. Pure.
-DeltaEffort DeltaEffortFor(uint64_t fresh_bytes);
+// `fresh_bytes` are to be compressed, against `base_bytes`. Small changes get the best there is; large ones
+// must not make a publish take twice as long. Pure.
+DeltaEffort DeltaEffortFor(uint64_t fresh_bytes, uint64_t base_bytes);
 
 // Makes the delta from `base` to `target`, whose files are those of `scan`, in the same order, and uploads
 // it, in parts. nullopt if none would save anything. What a patch does not save is left out of it.

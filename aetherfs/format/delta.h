@@ -103,13 +103,13 @@ uint64_t PatchTargetSize(const DeltaPatch& patch, const Manifest& target);
 uint64_t PatchBaseSize(const DeltaPatch& patch);
 
 // Compresses with a prefix: what the prefix has too costs next to nothing. A context of one's own per
-// thread; not thread-safe. At most about 64 MiB of memory at the highest level.
+// thread; not thread-safe. At most about 40 MiB of memory for the largest patches.
 class PatchEncoder {
  public:
   static constexpr int kMaxLevel = 19;
   PatchEncoder();
-  // zstd at `level` with long-distance matching over prefix and `raw`, which is not empty.
-  std::string Encode(std::string_view prefix, std::string_view raw, int level);
+  // zstd at `level`; `raw` is not empty. Empty if it would take more than `most` bytes.
+  std::string Encode(std::string_view prefix, std::string_view raw, int level, size_t most = SIZE_MAX);
 
  private:
   std::unique_ptr<ZSTD_CCtx_s, ZstdDeleter> context_;

@@ -11,10 +11,11 @@
 namespace aetherfs {
 namespace {
 
-// From this level on zstd would take tables of 64 MiB and more for some megabytes of input. These powers of
-// two of 4-byte entries find hardly less.
+// From this level on zstd would take tables of 64 MiB and more for some megabytes of input; these powers of
+// two of 4-byte entries find hardly less. Tables of that size see all of a patch and its base, so matching
+// at a long distance, which would take the finer matches' place, is for the levels below.
 constexpr int kFirstBoundedLevel = 10;
-constexpr int kMaxHashLog = 21;
+constexpr int kMaxHashLog = 22;
 constexpr int kMaxChainLog = 22;
 constexpr int kMinWindowLog = 10;
 constexpr int kMaxWindowLog = 31;
@@ -29,7 +30,7 @@ PatchEncoder::PatchEncoder() : context_(ZSTD_createCCtx()) {
   if (context_ == nullptr) throw std::bad_alloc();
 }
 
-std::string PatchEncoder::Encode(std::string_view prefix, std::string_view raw, int level) {
+std::string PatchEncoder::Encode(std::string_view prefix, std::string_view raw, int level, size_t most) {
   ZSTD_CCtx* const context = context_.get();
   ZSTD_CCtx_reset(context, ZSTD_reset_session_and_parameters);
   const size_t size = prefix.size() + raw.size();
@@ -40,15 +41,14 @@ std::string PatchEncoder::Encode(std::string_view prefix, std::string_view raw, 
   if (level >= kFirstBoundedLevel) {
     ZSTD_CCtx_setParameter(context, ZSTD_c_hashLog, std::clamp(size_log, kMinWindowLog, kMaxHashLog));
     ZSTD_CCtx_setParameter(context, ZSTD_c_chainLog, std::clamp(size_log + 1, kMinWindowLog, kMaxChainLog));
+  } else if (!prefix.empty()) {
+    ZSTD_CCtx_setParameter(context, ZSTD_c_enableLongDistanceMatching, 1);
   }
   ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 0);  // every chunk has a digest
-  if (!prefix.empty()) {
-    ZSTD_CCtx_setParameter(context, ZSTD_c_enableLongDistanceMatching, 1);
-    ZSTD_CCtx_refPrefix(context, prefix.data(), prefix.size());
-  }
-  std::string stored(ZSTD_compressBound(raw.size()), '\0');
+  if (!prefix.empty()) ZSTD_CCtx_refPrefix(context, prefix.data(), prefix.size());
+  std::string stored(std::min(most, ZSTD_compressBound(raw.size())), '\0');
   const size_t stored_size = ZSTD_compress2(context, stored.data(), stored.size(), raw.data(), raw.size());
-  if (ZSTD_isError(stored_size)) throw std::bad_alloc();  // the only thing that can go wrong
+  if (ZSTD_isError(stored_size)) return {};  // there was too little room
   stored.resize(stored_size);
   return stored;
 }
