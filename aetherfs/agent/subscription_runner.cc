@@ -234,7 +234,7 @@ void SubscriptionRunner::Finished(const Digest& target, const Outcome& outcome) 
   LogWarning("update failed", {{"subscription", reference_},
                                {"digest", target.ToString()},
                                {"error", outcome.status},
-                               {"retry_in", outcome.refused ? "never" : FormatDuration(delay)}});
+                               {"retry_in", outcome.refused ? "never" : FormatElapsed(delay)}});
   if (outcome.refused) {
     Settle();
   } else {

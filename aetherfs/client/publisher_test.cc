@@ -296,6 +296,7 @@ TEST_F(PublisherTest, MissingDirectoryIsNotFoundByName) {
   const auto result = Publish();
   EXPECT_TRUE(absl::IsNotFound(result.status())) << result.status();
   EXPECT_THAT(std::string(Message(result.status())), HasSubstr("nothing/here"));
+  EXPECT_THAT(std::string(Message(result.status())), HasSubstr("; check PATH")) << "no dataset is missing";
 }
 
 TEST_F(PublisherTest, UnreadableFileFailsByName) {
