@@ -66,7 +66,9 @@ absl::Status Run(const AgentConfig& config, const std::function<absl::StatusOr<A
     HttpServerOptions http_options;
     http_options.listen = config.http_listen;
     RegisterStandardEndpoints(http_options.routes, &health, &metrics);
-    ASSIGN_OR_RETURN(http, HttpServer::Start(std::move(http_options)));
+    absl::StatusOr<std::unique_ptr<HttpServer>> started = HttpServer::Start(std::move(http_options));
+    if (!started.ok()) return Annotate(started.status(), "--http-listen");
+    http = *std::move(started);
   }
   RETURN_IF_ERROR(agent->Declare(config.Declared()));
   health.Remove("start");

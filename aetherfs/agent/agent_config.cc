@@ -5,6 +5,7 @@
 
 #include "aetherfs/agent/agent.h"
 #include "aetherfs/agent/subscription_spec.h"
+#include "aetherfs/base/address.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/config/field_set.h"
 #include "fmt/format.h"
@@ -36,6 +37,35 @@ absl::Status ReadSubscription(const YamlNode& node, std::vector<agent::v1::Subsc
   const absl::Status valid = SubscriptionSpec::Parse(subscription, 1).status();
   if (!valid.ok()) return node.Error(Message(valid));
   subscriptions->push_back(std::move(subscription));
+  return absl::OkStatus();
+}
+
+// What the options' types cannot tell; completes what may be left out.
+absl::Status Check(AgentConfig& config) {
+  for (const std::string& reference : config.subscribe) {
+    agent::v1::Subscription subscription;
+    subscription.set_reference(reference);
+    const absl::Status valid = SubscriptionSpec::Parse(subscription, config.keep).status();
+    if (!valid.ok()) return Annotate(valid, "--subscribe");
+  }
+  if (config.servers.empty()) return absl::InvalidArgumentError("--server: at least one server is needed");
+  for (std::string& server : config.servers) {
+    absl::StatusOr<std::string> address = ParseServerAddress(server);
+    if (!address.ok()) return Annotate(address.status(), "--server");
+    server = *std::move(address);
+  }
+  if (config.listen.empty()) return absl::InvalidArgumentError("--listen: at least one address is needed");
+  for (const std::string& listen : config.listen) {
+    if (listen.starts_with("unix:///") || IsListenAddress(listen)) continue;
+    return absl::InvalidArgumentError(
+        fmt::format("--listen: '{}' is no address; write unix:///path or HOST:PORT", Printable(listen)));
+  }
+  if (!config.http_listen.empty() && !IsListenAddress(config.http_listen)) {
+    return absl::InvalidArgumentError(fmt::format("--http-listen: '{}' is not an address; write HOST:PORT",
+                                                  Printable(config.http_listen)));
+  }
+  if (config.root.empty()) return absl::InvalidArgumentError("--root: a directory is needed");
+  config.root = std::filesystem::absolute(config.root).lexically_normal().string();
   return absl::OkStatus();
 }
 
@@ -84,16 +114,7 @@ absl::StatusOr<AgentCommandLine> ParseAgentConfig(const std::vector<std::string>
                         });
   ASSIGN_OR_RETURN(line.outcome, options.Parse(args, environment, read_file));
   if (line.outcome.action != ParseOutcome::Action::kRun) return line;
-  for (const std::string& reference : config.subscribe) {
-    agent::v1::Subscription subscription;
-    subscription.set_reference(reference);
-    const absl::Status valid = SubscriptionSpec::Parse(subscription, config.keep).status();
-    if (!valid.ok()) return Annotate(valid, "--subscribe");
-  }
-  if (config.servers.empty()) return absl::InvalidArgumentError("--server: at least one server is needed");
-  if (config.listen.empty()) return absl::InvalidArgumentError("--listen: at least one address is needed");
-  if (config.root.empty()) return absl::InvalidArgumentError("--root: a directory is needed");
-  config.root = std::filesystem::absolute(config.root).lexically_normal().string();
+  RETURN_IF_ERROR(Check(config));
   return line;
 }
 

@@ -26,6 +26,12 @@ TEST(AgentConfigTest, DefaultsAreThoseOfTheManual) {
   EXPECT_EQ(line->config.drain_timeout, absl::Seconds(30));
 }
 
+TEST(AgentConfigTest, ServersWithoutAPortGetTheUsualOne) {
+  const auto line = Parse({"--server", "fs-a,[::1]", "--server=fs-c:7500"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_THAT(line->config.servers, ElementsAre("fs-a:7400", "[::1]:7400", "fs-c:7500"));
+}
+
 TEST(AgentConfigTest, FileDescribesSubscriptionsWhole) {
   const auto line =
       Parse({"--config", "agent.yaml", "--subscribe", "maps/city", "--subscribe", "maps/road:stable"}, R"(
@@ -63,6 +69,21 @@ TEST(AgentConfigTest, WhatIsWrongIsNamed) {
     const auto line = Parse({"--config", "agent.yaml"}, file);
     EXPECT_TRUE(absl::IsInvalidArgument(line.status())) << file;
     EXPECT_THAT(std::string(line.status().message()), HasSubstr(named)) << file;
+  }
+  const std::pair<std::vector<std::string>, std::string> flags[] = {
+      {{"--server", "fs-a:http"}, "--server: 'fs-a:http' has no valid port"},
+      {{"--server", "fs-a:7400,fs-b:70000"}, "--server: 'fs-b:70000' has no valid port"},
+      {{"--server", "http://fs-a:7400"}, "--server: 'http://fs-a:7400' is not a server's address"},
+      {{"--listen", "/run/agent.sock"}, "--listen: '/run/agent.sock' is no address"},
+      {{"--listen", "unix://run/agent.sock"}, "--listen: 'unix://run/agent.sock' is no address"},
+      {{"--listen", "127.0.0.1:70000"}, "--listen: '127.0.0.1:70000' is no address"},
+      {{"--http-listen", "127.0.0.1:http"}, "--http-listen: '127.0.0.1:http' is not an address"},
+      {{"--log-level", "loud"}, "loud"},
+  };
+  for (const auto& [args, message] : flags) {
+    const auto line = Parse(args);
+    ASSERT_TRUE(absl::IsInvalidArgument(line.status())) << message;
+    EXPECT_THAT(std::string(line.status().message()), HasSubstr(message));
   }
   EXPECT_TRUE(absl::IsInvalidArgument(Parse({"--subscribe", "NO"}).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(Parse({"--nonsense"}).status()));

@@ -30,7 +30,7 @@ absl::Status ClearSocket(const std::string& path) {
   address.sun_family = AF_UNIX;
   if (!path.starts_with('/') || path.size() >= sizeof(address.sun_path)) {
     return absl::InvalidArgumentError(
-        fmt::format("'{}' can't be a Unix socket: an absolute path of at most {} bytes is needed",
+        fmt::format("--listen: '{}' can't be a Unix socket: an absolute path of at most {} bytes is needed",
                     Printable(path), sizeof(address.sun_path) - 1));
   }
   RETURN_IF_ERROR(MakeDirectories(ParentPath(path)));
@@ -38,13 +38,13 @@ absl::Status ClearSocket(const std::string& path) {
   if (::lstat(path.c_str(), &status) != 0) return absl::OkStatus();
   if (!S_ISSOCK(status.st_mode)) {
     return absl::FailedPreconditionError(
-        fmt::format("{} is there and is not a socket: move it away", path));
+        fmt::format("--listen: {} is there and is not a socket: move it away", path));
   }
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
-    return absl::FailedPreconditionError(
-        fmt::format("somebody listens on {} already: end that agent or choose another --listen", path));
+    return absl::FailedPreconditionError(fmt::format(
+        "--listen: somebody listens on {} already: end that agent or choose another socket", path));
   }
   return RemoveFile(path);
 }
@@ -73,8 +73,8 @@ absl::StatusOr<std::unique_ptr<AgentListener>> AgentListener::Start(
     } else if (addresses[i].rfind(':') != std::string::npos) {
       builder.AddListeningPort(addresses[i], grpc::InsecureServerCredentials(), &ports[i]);
     } else {
-      return absl::InvalidArgumentError(
-          fmt::format("'{}' is no address: unix:///path or HOST:PORT is needed", Printable(addresses[i])));
+      return absl::InvalidArgumentError(fmt::format(
+          "--listen: '{}' is no address: unix:///path or HOST:PORT is needed", Printable(addresses[i])));
     }
   }
   builder.RegisterService(service);
@@ -84,9 +84,9 @@ absl::StatusOr<std::unique_ptr<AgentListener>> AgentListener::Start(
   ::umask(before);
   if (listener->server_ == nullptr) {
     listener->socket_files_.clear();
-    return absl::UnavailableError(
-        fmt::format("listen on {}: the address can't be had (in use, or not of this machine)",
-                    fmt::join(addresses, ", ")));
+    return absl::UnavailableError(fmt::format(
+        "--listen: cannot listen on {}: is somebody else there, is it an address of this machine?",
+        fmt::join(addresses, ", ")));
   }
   for (const std::string& path : listener->socket_files_) {
     if (::chmod(path.c_str(), kSocketMode) != 0)

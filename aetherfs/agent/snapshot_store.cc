@@ -48,7 +48,7 @@ std::optional<Digest> SnapshotKey::DigestOf(std::string_view name) {
 
 absl::StatusOr<std::unique_ptr<SnapshotStore>> SnapshotStore::Open(const std::string& root) {
   const std::string own = JoinPath(root, ".aetherfs");
-  RETURN_IF_ERROR(MakeDirectories(own));
+  RETURN_IF_ERROR(Annotate(MakeDirectories(own), fmt::format("take {} as an agent's root", root)));
   absl::StatusOr<FileLock> lock = FileLock::Acquire(JoinPath(own, "lock"));
   if (!lock.ok()) {
     return Annotate(lock.status(), fmt::format("take {} as an agent's root (one agent at a time)", root));

@@ -146,12 +146,13 @@ bool SubscriptionRunner::HasActive() const {
 
 void SubscriptionRunner::OnTag(const TagUpdate& update) {
   bool settle = false;
+  bool again = false;
   {
     absl::MutexLock lock(&mutex_);
     offers_suffice_ = update.published && tag_.has_value() && tag_->digest.has_value() &&
                       IsActive(*tag_->digest);
     tag_ = update;
-    trouble_.clear();
+    again = !std::exchange(trouble_, absl::OkStatus()).ok();
     const std::optional<Digest> target = Target();
     if (target.has_value() && IsActive(*target)) error_.clear();
     if (target.has_value() && failed_target_ != target) {
@@ -161,18 +162,23 @@ void SubscriptionRunner::OnTag(const TagUpdate& update) {
     }
     settle = target.has_value() && IsActive(*target) && !std::exchange(settled_once_, true);
   }
+  if (again) LogInfo("a server answers again", {{"subscription", reference_}});
   MaybeUpdate();
   if (settle) Settle();
   context_.changed(reference_);
 }
 
 void SubscriptionRunner::OnTrouble(const absl::Status& status) {
+  bool news = false;  // once per trouble, not once per attempt
   {
     absl::MutexLock lock(&mutex_);
-    trouble_ = Describe(status);
+    news = trouble_.code() != status.code() && !absl::IsCancelled(status);
+    trouble_ = status;
   }
-  if (!absl::IsCancelled(status))
-    LogWarning("lost the servers", {{"subscription", reference_}, {"error", status}});
+  if (news) {
+    LogWarning("no server answers; trying again, and what is active stays",
+               {{"subscription", reference_}, {"error", status}});
+  }
   context_.changed(reference_);
 }
 
@@ -234,7 +240,7 @@ void SubscriptionRunner::Finished(const Digest& target, const Outcome& outcome) 
   LogWarning("update failed", {{"subscription", reference_},
                                {"digest", target.ToString()},
                                {"error", outcome.status},
-                               {"retry_in", outcome.refused ? "never" : FormatDuration(delay)}});
+                               {"retry_in", outcome.refused ? "never" : FormatElapsed(delay)}});
   if (outcome.refused) {
     Settle();
   } else {
@@ -432,8 +438,8 @@ SubscriptionStatus SubscriptionRunner::Status() const {
     status.set_error(error_);
   } else if (tag_.has_value() && tag_->digest.has_value() && IsBad(*tag_->digest)) {
     status.set_error(fmt::format("version {}: the check command refused it", tag_->digest->Short()));
-  } else if (!trouble_.empty()) {
-    status.set_error(trouble_);
+  } else if (!trouble_.ok()) {
+    status.set_error(Describe(trouble_));
   } else if (tag_.has_value() && !tag_->digest.has_value()) {
     status.set_error(fmt::format("there is no {} on the server (yet)", reference_));
   }

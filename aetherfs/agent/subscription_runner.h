@@ -178,8 +178,8 @@ class SubscriptionRunner : public std::enable_shared_from_this<SubscriptionRunne
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   int failures_ ABSL_GUARDED_BY(mutex_) = 0;  // in a row, of this target
   std::optional<Digest> failed_target_ ABSL_GUARDED_BY(mutex_);
-  std::string error_ ABSL_GUARDED_BY(mutex_);    // of the last attempt
-  std::string trouble_ ABSL_GUARDED_BY(mutex_);  // with the connection
+  std::string error_ ABSL_GUARDED_BY(mutex_);     // of the last attempt
+  absl::Status trouble_ ABSL_GUARDED_BY(mutex_);  // with the connection; OK: a server answers
   agent::v1::UpdateStats last_update_ ABSL_GUARDED_BY(mutex_);
   bool has_last_update_ ABSL_GUARDED_BY(mutex_) = false;
 

@@ -1,6 +1,7 @@
 // The work of one update: everything of SubscriptionRunner that moves bytes or runs commands.
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "aetherfs/agent/materializer.h"
@@ -192,10 +193,12 @@ absl::Status SubscriptionRunner::RunCheck(const SnapshotKey& key, bool* refused)
   if (result->exit_status == 0 && !result->timed_out) return absl::OkStatus();
   *refused = true;
   context_.store->DiscardStaging(key).IgnoreError();
+  std::string_view words = result->output;
+  words = words.substr(0, words.find_last_not_of(" \r\n\t") + 1);  // npos + 1 is 0
   return absl::FailedPreconditionError(fmt::format(
       "the check command '{}' refused it ({}); its last words: {}", Printable(spec_.check.front()),
       result->timed_out ? "timed out" : fmt::format("exit status {}", result->exit_status),
-      Printable(result->output)));
+      words.empty() ? "(none)" : Printable(words)));
 }
 
 void SubscriptionRunner::RunNotify(const SnapshotKey& key) const {

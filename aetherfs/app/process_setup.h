@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "absl/synchronization/mutex.h"
 
@@ -12,7 +13,11 @@ namespace aetherfs {
 
 // What every program does first. Debian builds absl so that its mutexes keep a graph of lock orders behind
 // one global lock, in releases too; programs that are not built for finding bugs do without.
+//
+// gRPC writes to stderr in a form of its own, what is no error of this process too; our own errors say what
+// a user needs. GRPC_VERBOSITY=ERROR brings it back.
 inline void SetUpProcess() {
+  ::setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
 #ifdef NDEBUG
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 #endif

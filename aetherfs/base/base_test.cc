@@ -100,6 +100,11 @@ TEST(QuantityTest, SizesAndTimes) {
   EXPECT_EQ(FormatSize(3565158), "3.4 MiB");
   EXPECT_EQ(FormatSize(1023), "1023 B");
   EXPECT_EQ(FormatElapsed(absl::Seconds(65)), "1m05s");
+  EXPECT_EQ(FormatElapsed(absl::Nanoseconds(1'847'693'013)), "1.8s");
+  EXPECT_EQ(FormatElapsed(absl::Microseconds(999'400)), "999ms");
+  EXPECT_EQ(FormatElapsed(absl::Microseconds(999'700)), "1.0s");
+  EXPECT_EQ(FormatElapsed(absl::Milliseconds(59'940)), "59.9s");
+  EXPECT_EQ(FormatElapsed(absl::Milliseconds(59'960)), "1m00s");
 }
 
 TEST(StatusTest, AnnotateKeepsCodeAndPayload) {

@@ -68,9 +68,10 @@ std::string FormatSize(uint64_t bytes) {
 
 std::string FormatElapsed(absl::Duration duration) {
   const double seconds = absl::ToDoubleSeconds(duration);
-  if (seconds < 1) return fmt::format("{:.0f}ms", seconds * 1e3);
-  if (seconds < 60) return fmt::format("{:.1f}s", seconds);
-  const auto whole = static_cast<int64_t>(std::min(seconds, 1e15));
+  // What would be rounded to 1000ms or 60.0s is written in the next unit.
+  if (seconds < 0.9995) return fmt::format("{:.0f}ms", seconds * 1e3);
+  if (seconds < 59.95) return fmt::format("{:.1f}s", seconds);
+  const auto whole = static_cast<int64_t>(std::min(seconds, 1e15) + 0.05);
   if (whole < 3600) return fmt::format("{}m{:02}s", whole / 60, whole % 60);
   return fmt::format("{}h{:02}m", whole / 3600, whole / 60 % 60);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "aetherfs/base/address.h"
 #include "aetherfs/base/status.h"
 #include "fmt/format.h"
 
@@ -29,9 +30,9 @@ bool IsHost(std::string_view text) {
 absl::Status ValidateHost(std::string_view host) {
   std::string_view name = host;
   if (const size_t colon = host.rfind(':'); colon != std::string_view::npos && !host.ends_with(']')) {
-    const std::string_view port = host.substr(colon + 1);
-    if (port.empty() || port.size() > 5 || port.find_first_not_of("0123456789") != std::string_view::npos) {
-      return absl::InvalidArgumentError(fmt::format("'{}' has no valid port", Printable(host)));
+    if (ParsePort(host.substr(colon + 1)).value_or(0) == 0) {
+      return absl::InvalidArgumentError(
+          fmt::format("'{}' has no valid port: it is a number from 1 to 65535", Printable(host)));
     }
     name = host.substr(0, colon);
   }

@@ -35,6 +35,8 @@ TEST(ReferenceTest, RefusesWhatIsNotAReference) {
        "a:\xff",    "a\n", "h.x/",   "\xc3\xa4"}) {
     EXPECT_EQ(Reference::Parse(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
+  EXPECT_FALSE(Reference::Parse("host.x:65536/a").ok());
+  EXPECT_FALSE(Reference::Parse("host.x:0/a").ok());
   EXPECT_FALSE(DatasetName::Parse(std::string(65, 'a')).ok());
   EXPECT_TRUE(DatasetName::Parse(std::string(64, 'a')).ok());
   EXPECT_FALSE(ValidateTag(std::string(129, 'a')).ok());

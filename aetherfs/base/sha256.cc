@@ -67,7 +67,8 @@ size_t CompressWhileFull(const Sha256LaneKernel& kernel, std::span<Lane> lanes, 
 Sha256LaneKernel ChooseSha256LaneKernel() {
   static const Sha256LaneKernel chosen = [] {
     if (HasShaInstructions()) return Sha256LaneKernel{0, nullptr};
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")) return Sha256LaneKernel{16, &Sha256CompressAvx512};
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
+      return Sha256LaneKernel{16, &Sha256CompressAvx512};
     if (__builtin_cpu_supports("avx2")) return Sha256LaneKernel{8, &Sha256CompressAvx2};
     return Sha256LaneKernel{0, nullptr};
   }();

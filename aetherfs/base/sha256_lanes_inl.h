@@ -1,6 +1,7 @@
 // The rounds of FIPS 180-4, section 6.2.2, over vectors that hold one word of each lane. Included by one
-// file per instruction set, which defines AETHERFS_SHA256_LANES and is compiled for that set. It includes no library
-// header with inline functions, so nothing built for one processor is linked into code for another.
+// file per instruction set, which defines AETHERFS_SHA256_LANES and is compiled for that set. It includes
+// no library header with inline functions, so nothing built for one processor is linked into code for
+// another.
 
 #include <stddef.h>
 #include <stdint.h>

@@ -74,8 +74,10 @@ int Fail(std::ostream& err, const std::string& what, ExitStatus status) {
   return static_cast<int>(status);
 }
 
+// Whatever the words are wrong for: also a configuration file that is not there is no dataset that is
+// missing.
 int FailUsage(std::ostream& err, const absl::Status& status, const std::string& help) {
-  return Fail(err, fmt::format("{}\nSee '{}'.", TerminalText(Message(status)), help), ExitStatusOf(status));
+  return Fail(err, fmt::format("{}\nSee '{}'.", TerminalText(Message(status)), help), ExitStatus::kUsage);
 }
 
 int RunParsed(CliCommand& command, CliContext& context) {

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "aetherfs/base/address.h"
 #include "aetherfs/base/quantity.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/cli/agent_client.h"
@@ -12,11 +13,16 @@
 namespace aetherfs {
 namespace {
 
-// "HOST" gets the port that servers have when nobody says otherwise. IPv6 addresses stand in brackets.
-std::string WithDefaultPort(const std::string& address) {
+// "unix:///path" or "HOST:PORT"; gRPC would take anything else for a name to look up.
+absl::Status ValidateAgentAddress(const std::string& address) {
+  if (address.starts_with("unix:///")) return absl::OkStatus();
   const size_t colon = address.rfind(':');
-  const bool has_port = colon != std::string::npos && address.find(']', colon) == std::string::npos;
-  return has_port ? address : fmt::format("{}:{}", address, kDefaultServerPort);
+  if (colon != std::string::npos && address.find(']', colon) == std::string::npos &&
+      ParseServerAddress(address).ok()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(fmt::format(
+      "--agent: '{}' is not an agent's address; write unix:///path or HOST:PORT", Printable(address)));
 }
 
 }  // namespace
@@ -55,10 +61,13 @@ absl::StatusOr<ServerClient*> CliContext::Server(const std::string& host, absl::
     options.patience = *given;
   }
   if (!host.empty()) {
-    options.servers = {WithDefaultPort(host)};
+    ASSIGN_OR_RETURN(options.servers.emplace_back(), ParseServerAddress(host));
   } else {
     for (const std::string& server : options_.servers) {
-      if (!server.empty()) options.servers.push_back(WithDefaultPort(server));
+      if (server.empty()) continue;
+      absl::StatusOr<std::string> address = ParseServerAddress(server);
+      if (!address.ok()) return Annotate(address.status(), "--server");
+      options.servers.push_back(*std::move(address));
     }
   }
   if (options.servers.empty()) {
@@ -74,6 +83,7 @@ absl::StatusOr<ServerClient*> CliContext::Server(const std::string& host, absl::
 absl::StatusOr<AgentClient*> CliContext::Agent() {
   if (agent_ == nullptr) {
     const std::string address = options_.agent.empty() ? std::string(kDefaultAgent) : options_.agent;
+    RETURN_IF_ERROR(ValidateAgentAddress(address));
     agent_ =
         std::make_unique<AgentClient>(address, environment_.connect_agent(address), environment_.interrupt);
   }

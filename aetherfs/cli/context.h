@@ -22,7 +22,6 @@ namespace aetherfs {
 class AgentClient;
 
 inline constexpr std::string_view kDefaultServer = "127.0.0.1:7400";
-inline constexpr std::string_view kDefaultServerPort = "7400";
 inline constexpr std::string_view kDefaultAgent = "unix:///run/aetherfs/agent.sock";
 
 // How long a command looks for a server that answers: somebody waits for a question's answer; a transfer

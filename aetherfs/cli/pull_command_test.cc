@@ -248,13 +248,15 @@ TEST(PullTargetTest, WhatNobodyMeansToReplaceIsRefused) {
   CliRunner cli;
   cli.Write("file", "x");
   cli.Write("agent/.aetherfs/snapshots/x", "x");
+  cli.Write("agent/maxmind/city", "x");
   cli.Write("home/me/x", "x");
   ASSERT_EQ(symlink("home", cli.Path("link").c_str()), 0);
   const std::string home = cli.Path("home/me");
   for (const std::string& path :
        {std::string("/"), std::string("/usr"), std::string("/usr/lib"), std::string("/etc"),
-        std::string("/proc"), home, cli.Path("home"), cli.Path("agent"), cli.Path("file"), cli.Path("link"),
-        cli.Path("cwd"), cli.directory()}) {
+        std::string("/proc"), home, cli.Path("home"), cli.Path("agent"), cli.Path("agent/maxmind"),
+        cli.Path("agent/not/there/yet"), cli.Path("agent/.aetherfs/snapshots/y"), cli.Path("file"),
+        cli.Path("link"), cli.Path("cwd"), cli.directory()}) {
     const auto target = ResolvePullTarget(path, home, cli.Path("cwd/deep"));
     EXPECT_TRUE(absl::IsInvalidArgument(target.status())) << path << target.status();
   }

@@ -58,6 +58,15 @@ absl::Status RefuseDangerous(const std::string& path, const std::string& home,
   return absl::OkStatus();
 }
 
+// Whether an agent owns `path` or a directory above it.
+absl::Status RefuseAgents(const std::string& path) {
+  for (std::string above = path; above != "/"; above = ParentPath(above)) {
+    if (!Exists(JoinPath(above, ".aetherfs/snapshots"))) continue;
+    return Refuse(path, above == path ? "it is an agent's root" : "it is in an agent's root");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string PullTarget::StagingPath(const Digest& digest) const {
@@ -72,6 +81,7 @@ absl::StatusOr<PullTarget> ResolvePullTarget(const std::string& path, const std:
   PullTarget target;
   target.path = path;
   target.parent = ParentPath(path);
+  RETURN_IF_ERROR(RefuseAgents(path));
   struct stat status;
   if (lstat(path.c_str(), &status) != 0) {
     if (errno != ENOENT) return ErrnoStatus(errno, fmt::format("look at {}", Printable(path)));
@@ -92,7 +102,6 @@ absl::StatusOr<PullTarget> ResolvePullTarget(const std::string& path, const std:
       return Refuse(path, other == &home ? "it is your home" : "it is the current directory");
     }
   }
-  if (Exists(JoinPath(path, ".aetherfs/snapshots"))) return Refuse(path, "it is an agent's root");
   target.exists = true;
   target.mode = status.st_mode & 07777U;
   ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(path));

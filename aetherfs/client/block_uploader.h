@@ -17,7 +17,8 @@
 
 namespace aetherfs {
 
-// A block is finished once it has this size: one part of the servers' caches.
+// A block is finished before it would have more: it is one part of the servers' caches and one request of a
+// consumer that wants all of it. One more byte would make it two of each.
 inline constexpr size_t kTargetBlockSize = 4 * 1024 * 1024;
 // Finished blocks in memory, waiting to be hashed or sent, or being sent: 48 MiB at most.
 inline constexpr size_t kMaxBlocksInFlight = 12;

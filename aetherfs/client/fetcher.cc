@@ -137,6 +137,9 @@ class FetchRun {
     }
     absl::Status sink_error;
     const auto deliver = [this, &sink_error](uint32_t chunk, std::string_view bytes) {
+      // Also here: all of a request may have come before its first chunk is handed on.
+      sink_error = Check();
+      if (!sink_error.ok()) return sink_error;
       stats_->verified_bytes += bytes.size();
       sink_error = sink_(chunk, bytes);
       return sink_error;

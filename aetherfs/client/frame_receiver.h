@@ -22,8 +22,8 @@ namespace aetherfs {
 // number of downloads. Not thread-safe: one per worker.
 class FrameReceiver {
  public:
-  // Frames are verified as soon as this much is there: about four chunks for every lane of Sha256Many, so that
-  // hardly any lane runs empty while the last ones are still busy.
+  // Frames are verified as soon as this much is there: about four chunks for every lane of Sha256Many, so
+  // that hardly any lane runs empty while the last ones are still busy.
   static constexpr size_t kBatchSize = 4 * 1024 * 1024;
 
   using Deliver = absl::FunctionRef<absl::Status(uint32_t chunk, std::string_view bytes)>;

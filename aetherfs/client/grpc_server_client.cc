@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/synchronization/notification.h"
+#include "aetherfs/base/address.h"
 #include "aetherfs/base/byte_range.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/client/raw_call.h"
@@ -120,10 +121,10 @@ class GrpcServerClient::Server {
 absl::StatusOr<std::unique_ptr<ServerClient>> ServerClient::Create(const ServerClientOptions& options) {
   if (options.servers.empty()) return absl::InvalidArgumentError("no server is named; use HOST:PORT");
   for (const std::string& server : options.servers) {
-    const size_t colon = server.rfind(':');
-    if (colon == std::string::npos || colon == 0 || colon + 1 == server.size()) {
+    ASSIGN_OR_RETURN(const std::string address, ParseServerAddress(server));
+    if (address != server) {
       return absl::InvalidArgumentError(
-          fmt::format("'{}' does not name a server; write HOST:PORT", Printable(server)));
+          fmt::format("'{}' has no port; write HOST:PORT", Printable(server)));
     }
   }
   return std::make_unique<GrpcServerClient>(options);

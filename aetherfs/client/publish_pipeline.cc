@@ -8,6 +8,13 @@
 #include "aetherfs/client/hash_chunks.h"
 
 namespace aetherfs {
+namespace {
+
+// What a frame adds to the index of its block, at most: two counts, then of each chunk size and digest; and
+// by how much the count of frames may grow.
+size_t MostIndexBytes(size_t chunks) { return 16 + chunks * (4 + Digest::kSize); }
+
+}  // namespace
 
 PublishPipeline::PublishPipeline(Scan* scan, ChunkTable* table, BlockUploader* uploader, Options options)
     : scan_(scan),
@@ -241,8 +248,12 @@ absl::Status PublishPipeline::Append(ChunkBatch& batch) {
                                       frame.raw_size)
                    : std::string_view(frame.gathered);
     }
+    const size_t added = stored.size() + MostIndexBytes(chunks.size());
+    if (builder_.has_value() && builder_->FinishedSize() + added > kTargetBlockSize) {
+      RETURN_IF_ERROR(FinishBlock());
+    }
     if (!builder_.has_value()) {
-      builder_.emplace(options_.epoch, kTargetBlockSize + kTargetBlockSize / 8);
+      builder_.emplace(options_.epoch, kTargetBlockSize);
       absl::MutexLock lock(&table_mutex_);
       block_ = table_->AddBlock();
     }
@@ -253,7 +264,6 @@ absl::Status PublishPipeline::Append(ChunkBatch& batch) {
       table_->PlaceFrame(frame.index, block_, offset, static_cast<uint32_t>(stored.size()), frame.raw_size,
                          frame.encoded.codec);
     }
-    if (builder_->size() >= kTargetBlockSize) RETURN_IF_ERROR(FinishBlock());
   }
   batch.frames.clear();  // they hold memory that a batch that waits has no use for
   return absl::OkStatus();

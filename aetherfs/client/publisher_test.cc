@@ -86,6 +86,21 @@ TEST_F(PublisherTest, LargeFilesAndManyBlocksComeBackByteForByte) {
   ExpectRoundTrip(result->digest);
 }
 
+// A block of one part is one read of the store and one request of a consumer.
+TEST_F(PublisherTest, BlocksFitOnePartAndNearlyFillIt) {
+  WriteTestFile(Tree("big"), RandomBytes(23'000'001, 7));
+  for (int i = 0; i < 3000; ++i) WriteTestFile(Tree(fmt::format("{}", i)), RandomBytes(1000, 100 + i));
+  const auto result = Publish();
+  ASSERT_TRUE(result.ok()) << result.status();
+  size_t not_full = 0;
+  for (const Digest& block : client_.Blocks("geo/city")) {
+    const size_t size = client_.Object("geo/city", block)->size();
+    EXPECT_LE(size, kTargetBlockSize);
+    not_full += size < kTargetBlockSize - kMaxFrameSize - 16 * 1024 ? 1 : 0;
+  }
+  EXPECT_LE(not_full, 1u) << "only the last one is not full";
+}
+
 TEST_F(PublisherTest, EmptyDirectoryIsASnapshot) {
   const auto result = Publish();
   ASSERT_TRUE(result.ok()) << result.status();
@@ -281,6 +296,7 @@ TEST_F(PublisherTest, MissingDirectoryIsNotFoundByName) {
   const auto result = Publish();
   EXPECT_TRUE(absl::IsNotFound(result.status())) << result.status();
   EXPECT_THAT(std::string(Message(result.status())), HasSubstr("nothing/here"));
+  EXPECT_THAT(std::string(Message(result.status())), HasSubstr("; check PATH")) << "no dataset is missing";
 }
 
 TEST_F(PublisherTest, UnreadableFileFailsByName) {

@@ -224,7 +224,9 @@ class TreeWalk {
 absl::StatusOr<std::string> ResolvePath(const std::string& path) {
   char* resolved = realpath(path.c_str(), nullptr);
   if (resolved == nullptr) {
-    return ErrnoStatus(errno, fmt::format("could not find '{}' to publish it", Printable(path)));
+    const absl::Status status =
+        ErrnoStatus(errno, fmt::format("could not find '{}' to publish it", Printable(path)));
+    return absl::Status(status.code(), fmt::format("{}; check PATH", Message(status)));
   }
   std::string result(resolved);
   free(resolved);

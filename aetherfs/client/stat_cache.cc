@@ -12,11 +12,7 @@
 namespace aetherfs {
 namespace {
 
-// The layout, all integers little-endian:
-//   "AFSC", version u32, dataset and path (each u32 size and bytes), manifest digest, files u64, bytes u64,
-//   chunks u64, device u64, entries u64, size of the names u64;
-//   columns of one value per entry: size u64, mtime i64, ctime i64, inode u64, path size u16, target size
-//   u16, kind u16; the names; the checksum of all before it.
+// The layout is docs/formats/stat-cache.md.
 constexpr std::string_view kMagic = "AFSC";
 constexpr uint32_t kVersion = 1;
 constexpr size_t kMaxNameSize = 4096;

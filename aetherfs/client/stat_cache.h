@@ -21,10 +21,10 @@ namespace aetherfs {
 // manifest.
 //
 // Only a cache: a file that is missing, damaged or of another tree is as good as none. Its layout is
-// columns, so that 100,000 entries load in a few milliseconds.
+// columns, so that 100,000 entries load in a few milliseconds: docs/formats/stat-cache.md.
 //
 // A file that changed within kRacyWindow before its scan began is not trusted: it may have changed again
-// without its time stamps showing it. A value; pure but for LoadStatCache and SaveStatCache.
+// without its time stamps showing it. A value; pure.
 struct StatCache {
   static constexpr absl::Duration kRacyWindow = absl::Seconds(1);
   static constexpr int64_t kUntrusted = INT64_MIN;  // a ctime that no file has

@@ -1,6 +1,9 @@
 #include "aetherfs/client/stat_cache.h"
 
+#include <functional>
+
 #include "aetherfs/base/sha256.h"
+#include "aetherfs/format/testing/samples.h"
 #include "aetherfs/os/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -40,6 +43,36 @@ Scan MakeScan() {
   scan.entries = {File("a", 1), File("b", 2), Link("l", "b"), File("z", 3)};
   return scan;
 }
+
+template <typename T>
+std::string Raw(T value) {
+  return {reinterpret_cast<const char*>(&value), sizeof(value)};
+}
+std::string Text(const std::string& text) { return Raw(static_cast<uint32_t>(text.size())) + text; }
+
+// A cache as docs/formats/stat-cache.md has it, of one file "a"; a case changes one piece. Its checksum is
+// right, as a hostile writer's would be.
+struct RawCache {
+  std::string magic = "AFSC" + Raw(uint32_t{1});
+  std::string subject = Text("geo/city") + Text("/data");
+  std::string manifest = std::string(Sha256::Of("manifest").bytes());
+  std::string totals = Raw(uint64_t{1}) + Raw(uint64_t{10}) + Raw(uint64_t{1});
+  std::string device = Raw(uint64_t{7});
+  std::string count = Raw(uint64_t{1});
+  std::string names_size = Raw(uint64_t{1});
+  std::string stats = Raw(uint64_t{10}) + Raw(kLongAgo + 1) + Raw(kLongAgo) + Raw(uint64_t{1});
+  std::string path_size = Raw(uint16_t{1});
+  std::string target_size = Raw(uint16_t{0});
+  std::string kind = Raw(uint16_t{0644});
+  std::string names = "a";
+  std::string tail;
+
+  std::string Bytes() const {
+    const std::string body = magic + subject + manifest + totals + device + count + names_size + stats +
+                             path_size + target_size + kind + names + tail;
+    return body + std::string(Sha256::Of(Sha256::Of(body).bytes()).bytes());
+  }
+};
 
 class StatCacheTest : public ::testing::Test {
  protected:
@@ -116,6 +149,64 @@ TEST_F(StatCacheTest, NoDamageGoesUnnoticed) {
     EXPECT_FALSE(StatCache::Decode(bytes.substr(0, i), dataset_, "/data").has_value()) << i;
   }
   EXPECT_FALSE(StatCache::Decode(bytes + "x", dataset_, "/data").has_value());
+}
+
+TEST_F(StatCacheTest, GoldenFileIsReadAndWrittenAsItWas) {
+  const Scan scan = MakeScan();
+  const std::string bytes =
+      StatCache::Of(scan, manifest_, {.files = 3, .bytes = 60, .chunks = 2}).Encode(dataset_, "/data");
+  WriteSample("compat/v1/stat-cache", bytes);
+  const std::string golden = ReadSample("compat/v1/stat-cache");
+  EXPECT_TRUE(golden == bytes);
+  const auto cache = StatCache::Decode(golden, dataset_, "/data");
+  ASSERT_TRUE(cache.has_value());
+  EXPECT_EQ(cache->totals, (StatCache::Totals{.files = 3, .bytes = 60, .chunks = 2}));
+  EXPECT_TRUE(cache->Compare(scan.entries).identical);
+}
+
+// Whole, with a right checksum, and yet not what this publisher could have written.
+TEST_F(StatCacheTest, MalformedFilesAreAsGoodAsNone) {
+  const auto with = [](const std::function<void(RawCache&)>& change) {
+    RawCache raw;
+    change(raw);
+    return raw.Bytes();
+  };
+  const std::pair<std::string, std::string> cases[] = {
+      {"ok-one-file", with([](auto&) {})},
+      {"ok-no-entries", with([](auto& r) {
+         r.count = r.names_size = Raw(uint64_t{0});
+         r.stats = r.path_size = r.target_size = r.kind = r.names = "";
+       })},
+      {"nothing", ""},
+      {"checksum-only", std::string(Sha256::Of(Sha256::Of("").bytes()).bytes())},
+      {"checksum", with([](auto&) {}).replace(4, 1, "x")},
+      {"other-magic", with([](auto& r) { r.magic[3] = 'X'; })},
+      {"version-2", with([](auto& r) { r.magic[4] = 2; })},
+      {"other-dataset", with([](auto& r) { r.subject = Text("geo/town") + Text("/data"); })},
+      {"other-path", with([](auto& r) { r.subject = Text("geo/city") + Text("/date"); })},
+      {"dataset-of-4-gib", with([](auto& r) { r.subject = Raw(UINT32_MAX); })},
+      {"cut-behind-the-header", with([](auto& r) {
+         r.device = r.count = r.names_size = r.stats = r.path_size = r.target_size = r.kind = r.names = "";
+       })},
+      {"entries-missing", with([](auto& r) { r.count = Raw(uint64_t{2}); })},
+      {"entries-beyond-the-limit", with([](auto& r) { r.count = Raw(uint64_t{kMaxEntries + 1}); })},
+      {"count-of-2^64", with([](auto& r) { r.count = Raw(UINT64_MAX); })},
+      {"names-of-2^64", with([](auto& r) { r.names_size = Raw(UINT64_MAX); })},
+      {"names-shorter-than-their-sizes", with([](auto& r) { r.path_size = Raw(uint16_t{2}); })},
+      {"names-longer-than-their-sizes", with([](auto& r) { r.path_size = Raw(uint16_t{0}); })},
+      {"path-too-long", with([](auto& r) {
+         r.path_size = Raw(uint16_t{4097});
+         r.names_size = Raw(uint64_t{4097});
+         r.names = std::string(4097, 'a');
+       })},
+      {"bytes-behind-the-end", with([](auto& r) { r.tail = "x"; })},
+  };
+  for (const auto& [name, bytes] : cases) WriteSample("corpus/stat-cache/" + name, bytes);
+  const auto samples = ReadSamples("corpus/stat-cache");
+  EXPECT_GE(samples.size(), std::size(cases));
+  for (const auto& [name, bytes] : samples) {
+    EXPECT_EQ(StatCache::Decode(bytes, dataset_, "/data").has_value(), name.starts_with("ok-")) << name;
+  }
 }
 
 TEST_F(StatCacheTest, CacheKeepsStatsAndTheLatestManifests) {

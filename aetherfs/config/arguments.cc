@@ -25,7 +25,7 @@ absl::Status ArgumentParser::Read(const std::vector<std::string>& args) {
       first_error.Update(ReadShorts(arg));
     }
   }
-  if (wants_help_ || wants_version_) return absl::OkStatus();
+  if (wants_help_ || wants_version_) return help_error_;
   RETURN_IF_ERROR(first_error);
   return CheckPositionalCount();
 }
@@ -90,15 +90,17 @@ absl::Status ArgumentParser::ReadWord(const std::string& word) {
     return absl::OkStatus();
   }
   if (word == "help" && root_.FindCommand(word) == nullptr) {
-    wants_help_ = true;
+    wants_help_ = help_word_ = true;
     return absl::OkStatus();
   }
   const OptionSet* command = root_.FindCommand(word);
   if (command == nullptr) {
     std::vector<std::string> names;
     for (const auto& c : root_.commands_) names.push_back(c->name_);
-    return absl::InvalidArgumentError(
+    const absl::Status error = absl::InvalidArgumentError(
         fmt::format("unknown command '{}'{}", Printable(word), DidYouMean(word, names)));
+    if (help_word_) help_error_.Update(error);
+    return error;
   }
   scope_ = command;
   return absl::OkStatus();

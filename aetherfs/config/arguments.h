@@ -49,6 +49,8 @@ class ArgumentParser {
   std::vector<std::string> args_;
   size_t next_ = 0;
   bool wants_help_ = false;
+  bool help_word_ = false;   // it was asked for by the command "help"
+  absl::Status help_error_;  // and for a command that there is not
   bool wants_version_ = false;
   std::vector<Given> given_;
   std::vector<std::string> positionals_;

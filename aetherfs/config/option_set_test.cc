@@ -485,6 +485,12 @@ TEST(OptionSetTest, HelpOfACommandShowsItsUsage) {
   EXPECT_THAT(outcome->help_text, HasSubstr("Commands:\n  publish "));
 }
 
+TEST(OptionSetTest, HelpOfACommandThatIsNoneIsAnError) {
+  CliExample cli;
+  EXPECT_THAT(ErrorOf(Surroundings{}.Parse(cli.options, {"help", "pubish"})),
+              HasSubstr("unknown command 'pubish'; did you mean 'publish'?"));
+}
+
 TEST(OptionSetTest, HostileBytesAreEscapedInMessages) {
   CliExample cli;
   const std::string error = ErrorOf(Surroundings{}.Parse(cli.options, {"pu\x1b[31m\xff"}));

@@ -10,7 +10,8 @@ namespace aetherfs {
 // A status message travels in a header, where gRPC bounds what it accepts; longer ones are cut.
 inline constexpr size_t kMaxStatusMessageSize = 4096;
 
-// The codes are the same on both sides; only the types differ. Pure.
+// The codes are the same on both sides; only the types differ, and gRPC's words for a connection that
+// cannot be had are made readable. Pure.
 grpc::Status ToGrpc(const absl::Status& status);
 absl::Status FromGrpc(const grpc::Status& status);
 

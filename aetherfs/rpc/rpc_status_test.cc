@@ -23,6 +23,23 @@ TEST(RpcStatusTest, CodesOfTheFutureAreUnknown) {
             absl::StatusCode::kUnknown);
 }
 
+TEST(RpcStatusTest, ConnectionsThatCannotBeHadAreToldInPlainWords) {
+  const auto told = [](const std::string& message) {
+    return std::string(Message(FromGrpc(grpc::Status(grpc::StatusCode::UNAVAILABLE, message))));
+  };
+  EXPECT_EQ(told("failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to "
+                 "connect to remote host: Connection refused"),
+            "cannot connect: ipv4:127.0.0.1:1: Connection refused");
+  EXPECT_EQ(told("failed to connect to all addresses; last error: UNKNOWN: unix:/a.sock: No such file or "
+                 "directory"),
+            "cannot connect: unix:/a.sock: No such file or directory");
+  EXPECT_EQ(told("DNS resolution failed for fs.invalid:7400: C-ares status is not ARES_SUCCESS qtype=AAAA "
+                 "name=fs.invalid is_balancer=0: Domain name not found"),
+            "cannot find the address of fs.invalid:7400: Domain name not found");
+  EXPECT_EQ(told("DNS resolution failed for x"), "DNS resolution failed for x");
+  EXPECT_EQ(told("the store is away"), "the store is away");
+}
+
 TEST(RpcStatusTest, LongMessagesAreCutBetweenCharacters) {
   std::string message(kMaxStatusMessageSize - 1, 'a');
   message += "\xc3\xa9 and more";

@@ -30,7 +30,7 @@ constexpr int kMallocMapFrom = 512 * 1024;
 constexpr int kMallocTrimAt = 4 * 1024 * 1024;
 
 int Fail(const absl::Status& status, int exit_status) {
-  fmt::print(stderr, "aetherfs-server: {}\n", Describe(status));
+  fmt::print(stderr, "aetherfs-server: {}\n", Message(status));
   return exit_status;
 }
 

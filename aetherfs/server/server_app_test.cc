@@ -117,6 +117,16 @@ TEST(ServerConfigTest, FlagsAreReadAndChecked) {
   EXPECT_EQ(config.cache_memory, kGiB);
   EXPECT_EQ(config.poll_interval, absl::Milliseconds(250));
   EXPECT_TRUE(CheckServerConfig(config).ok());
+  config.listen = ":7400";
+  EXPECT_TRUE(CheckServerConfig(config).ok()) << "no host is every address";
+  for (const char* bad : {"", "7400", "localhost", "localhost:x", "localhost:70000"}) {
+    config.listen = bad;
+    EXPECT_EQ(CheckServerConfig(config).code(), absl::StatusCode::kInvalidArgument) << bad;
+    config.listen = ":7400";
+    config.http_listen = bad;
+    EXPECT_EQ(CheckServerConfig(config).ok(), config.http_listen.empty()) << bad;
+    config.http_listen = "";
+  }
   config.cache_memory = 1;
   EXPECT_EQ(CheckServerConfig(config).code(), absl::StatusCode::kInvalidArgument);
   config = {};

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "aetherfs/base/address.h"
+#include "aetherfs/base/quantity.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/cache/memory_part_cache.h"
 
@@ -33,22 +35,15 @@ void AddServerOptions(ServerConfig& config, OptionSet& options) {
   options.Add("log-format", &config.log_format, "how it is logged").Choices({"text", "json"});
 }
 
-namespace {
-
-bool IsHostAndPort(std::string_view text) {
-  const size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos || colon == 0) return false;
-  const std::string_view port = text.substr(colon + 1);
-  return !port.empty() && port.size() <= 5 &&
-         port.find_first_not_of("0123456789") == std::string_view::npos;
-}
-
-}  // namespace
-
 absl::Status CheckServerConfig(const ServerConfig& config) {
-  if (!IsHostAndPort(config.listen)) {
+  if (!IsListenAddress(config.listen)) {
     return absl::InvalidArgumentError(fmt::format(
         "--listen: '{}' is not an address; write it like 127.0.0.1:7400", Printable(config.listen)));
+  }
+  if (!config.http_listen.empty() && !IsListenAddress(config.http_listen)) {
+    return absl::InvalidArgumentError(
+        fmt::format("--http-listen: '{}' is not an address; write it like 127.0.0.1:7401",
+                    Printable(config.http_listen)));
   }
   if (config.cache_memory < MemoryPartCache::kMinBudget) {
     return absl::InvalidArgumentError(
@@ -57,8 +52,8 @@ absl::Status CheckServerConfig(const ServerConfig& config) {
   }
   if (config.poll_interval < kMinPollInterval || config.poll_interval > kMaxPollInterval) {
     return absl::InvalidArgumentError(
-        fmt::format("--poll-interval: {} is not between {} and {}", FormatDuration(config.poll_interval),
-                    FormatDuration(kMinPollInterval), FormatDuration(kMaxPollInterval)));
+        fmt::format("--poll-interval: {} is not between {} and {}", FormatElapsed(config.poll_interval),
+                    FormatElapsed(kMinPollInterval), FormatElapsed(kMaxPollInterval)));
   }
   if (config.max_connection_age < absl::Seconds(1)) {
     return absl::InvalidArgumentError("--max-connection-age: at least 1s is needed");

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import socket
 import stat
 import struct
 
@@ -192,6 +193,17 @@ def test_an_agent_restarted_without_any_server_serves_what_it_has(any_world):
 
     world.server.start()
     world.wait_active(agent, "data", publish(world, "2"), timeout_s=60)
+
+
+def test_an_agent_that_no_server_answers_says_so_once(world):
+    with socket.create_server(("127.0.0.1", 0)) as away:
+        away.settimeout(30)
+        agent = world.new_agent("--subscribe", "data", servers="%s:%d" % away.getsockname())
+        agent.start("/healthz")
+        for _ in range(4):  # attempts, each cut off
+            away.accept()[0].close()
+        wait_until(lambda: "no server answers" in agent.log(), "the log says so")
+        assert agent.log().count("no server answers") == 1, agent.log()
 
 
 def test_an_agent_killed_at_rest_has_all_its_subscriptions_again(world):

@@ -34,6 +34,10 @@ WRONG_WORDS = [
     (["pull", "data", "target", "-o", "xml"], "xml"),
     (["no-such-command"], "no-such-command"),
     ([], ""),
+    (["ls", "--server", "fs-a:http"], "fs-a:http"),
+    (["ls", "--server", "fs-a:70000"], "fs-a:70000"),
+    (["pull", "fs.example:70000/data", "target"], "fs.example:70000"),
+    (["status", "--agent", "agent.sock"], "agent.sock"),
     (["untag", "data"], ""),
     (["tag", "data", "b@d"], "b@d"),
 ]
@@ -66,10 +70,15 @@ def test_unknown_flags_and_keys_are_named(world, binary):
 
 @pytest.mark.parametrize("binary,flag,value", [
     ("aetherfs-server", "--listen", "nonsense"),
+    ("aetherfs-server", "--listen", "127.0.0.1:70000"),
+    ("aetherfs-server", "--http-listen", "127.0.0.1:http"),
     ("aetherfs-server", "--store", "ftp://host/x"),
     ("aetherfs-server", "--store", "s3://"),
     ("aetherfs-server", "--cache-memory", "lots"),
     ("aetherfs-server", "--poll-interval", "-1s"),
+    ("aetherfs-agent", "--server", "fs-a:http"),
+    ("aetherfs-agent", "--server", "fs-a:70000"),
+    ("aetherfs-agent", "--listen", "127.0.0.1:70000"),
     ("aetherfs-agent", "--subscribe", "Not A Name"),
     ("aetherfs-agent", "--keep", "0"),
     ("aetherfs-agent", "--keep", "many"),
@@ -82,6 +91,25 @@ def test_wrong_values_are_named(world, binary, flag, value):
     )
     assert refused.returncode == USAGE, refused
     assert value in refused.stderr and flag.lstrip("-") in refused.stderr, refused
+
+
+@pytest.mark.parametrize("binary", ["aetherfs-agent", "aetherfs-server"])
+@pytest.mark.parametrize("flag", ["--listen", "--http-listen"])
+def test_an_address_in_use_is_told_in_one_plain_line(world, binary, flag):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = "%s:%d" % taken.getsockname()
+        flags = {"--listen": "127.0.0.1:0", "--http-listen": "127.0.0.1:0", flag: address}
+        flags |= {"--root": world.path("root")} if binary == "aetherfs-agent" else {"--store": "memory:"}
+        refused = subprocess.run(
+            [BIN / binary, *(str(word) for pair in flags.items() for word in pair)],
+            capture_output=True, text=True, timeout=20, env=environment(world.directory)
+        )
+    assert refused.returncode == FAILED, refused
+    errors = [line for line in refused.stderr.splitlines() if " INFO " not in line]
+    assert len(errors) == 1 and errors[0].startswith(f"{binary}: {flag}: "), refused
+    assert address in errors[0]
 
 
 def test_help_and_version_are_not_errors(world):
