@@ -112,7 +112,12 @@ void TestHttpServer::Serve(int fd) {
       absl::MutexLock lock(&mutex_);
       requests_.push_back(*request);
     }
-    if (!Write(fd, *request, handler_(*request))) break;
+    const Reply reply = handler_(*request);
+    if (!Write(fd, *request, reply)) break;
+    if (reply.close_on_next) {
+      Receive(fd, buffer);
+      break;
+    }
   }
   shutdown(fd, SHUT_RDWR);
 }
