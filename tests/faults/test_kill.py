@@ -15,7 +15,9 @@ import statistics
 import subprocess
 import time
 
-from tests.harness import versions
+import pytest
+
+from tests.harness import trees, versions
 from tests.harness.processes import DONE
 from tests.harness.waiting import wait_until
 from tests.harness.watcher import Watcher
@@ -98,6 +100,24 @@ def leftovers(world) -> list:
     """Files beside the pull's target that a pull may have left."""
     known = {"source", "target", "check", "store", "home", "report"}
     return [p.name for p in world.directory.iterdir() if p.name not in known and not p.name.endswith((".log", ".sock", "-root"))]
+
+
+def test_a_command_goes_on_soon_after_its_server_is_back(world):
+    source = trees.write(world.path("source"), {"a": "0"})
+    world.cli.publish("data", source)
+    for i in range(3):
+        world.server.kill()
+        trees.write(source, {"a": str(i + 1)})
+        process = world.cli.start("publish", "data", source, "-o", "json")
+        # It has tried and waits to try again.
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        world.server.start()
+        back = time.monotonic()
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == DONE, err
+        # gRPC by itself looks after a connection that nobody waits for every five seconds.
+        assert time.monotonic() - back < 3, out
 
 
 def test_the_command_line_killed_in_publish_and_pull(world):
