@@ -42,10 +42,12 @@ class HeldSource : public PartSource {
     ++count;
   }
   // The oldest request.
-  void Answer(size_t size = kPartSize) {
+  void Answer(size_t size = kPartSize) { AnswerOf(size, size); }
+  void AnswerOf(size_t object_size, size_t size) {
     Request request = std::move(requests.front());
     requests.pop_front();
-    request.done(PartPtr(std::make_shared<StringPart>(std::string(size, 'p'), size)), PartOrigin::kStore);
+    request.done(PartPtr(std::make_shared<StringPart>(std::string(size, 'p'), object_size)),
+                 PartOrigin::kStore);
   }
   void Fail(absl::Status status) {
     Request request = std::move(requests.front());
@@ -143,6 +145,37 @@ TEST_F(MemoryPartCacheTest, BypassFetchesAgainAndReplaces) {
   Get(Key(1), again);
   ASSERT_TRUE(again.ok());
   EXPECT_EQ((**again.part)->bytes().size(), 50u);
+}
+
+TEST_F(MemoryPartCacheTest, BypassDropsTheObjectsPartsOfAnotherSize) {
+  const auto load = [this](const PartKey& key, size_t object_size, size_t size, bool bypass = false) {
+    Answer answer;
+    Get(key, answer, bypass);
+    ASSERT_EQ(source_.requests.size(), 1u);
+    source_.AnswerOf(object_size, size);
+    ASSERT_TRUE(answer.ok());
+  };
+  load(Key(1, 0), 3000, 1000);
+  load(Key(1, 1), 3000, 1000);
+  load(Key(1, 2), 2000, 1000);
+  load(Key(10, 0), 3000, 1000);
+  load(Key(0, 0), 3000, 1000);
+  load(Key(1, 0), 2000, 1000, true);
+  EXPECT_EQ(cache_.stats().used_bytes, 4000u) << "what was dropped does not count any more";
+  EXPECT_TRUE(IsKept(Key(1, 0)));
+  EXPECT_TRUE(IsKept(Key(1, 2)));
+  EXPECT_TRUE(IsKept(Key(10, 0))) << "another object";
+  EXPECT_TRUE(IsKept(Key(0, 0))) << "another object";
+  EXPECT_FALSE(IsKept(Key(1, 1)));
+}
+
+TEST_F(MemoryPartCacheTest, BypassThatFailsDropsNothing) {
+  Load(Key(1));
+  Answer around;
+  Get(Key(1), around, true);
+  source_.Fail(absl::UnavailableError("away"));
+  EXPECT_FALSE(around.ok());
+  EXPECT_TRUE(IsKept(Key(1)));
 }
 
 TEST_F(MemoryPartCacheTest, StaysWithinItsBudget) {
@@ -264,6 +297,62 @@ TEST(StorePartSourceTest, ObjectThatIsNotAsLongAsItWasIsDataLoss) {
   source.NoteObjectSize("o", 2);
   EXPECT_EQ(Fetch(source, {"o", 0}).status().code(), absl::StatusCode::kDataLoss);
   EXPECT_TRUE(Fetch(source, {"o", 0}, true).ok());
+}
+
+// Counts what is asked of a store.
+class CountingStore : public MemoryObjectStore {
+ public:
+  absl::StatusOr<ObjectInfo> Head(std::string_view key, absl::Time deadline) override {
+    ++heads;
+    return MemoryObjectStore::Head(key, deadline);
+  }
+  std::atomic<int> heads = 0;
+};
+
+TEST(StorePartSourceTest, SizeIsRememberedOnceAGetAgrees) {
+  CountingStore store;
+  ThreadPool pool("parts", 2);
+  StorePartSource source(&store, &pool);
+  ASSERT_TRUE(store.Put("o", {std::string(2 * kPartSize, 'x')}, {}).ok());
+  EXPECT_TRUE(Fetch(source, {"o", 0}).ok());
+  EXPECT_TRUE(Fetch(source, {"o", 1}).ok());
+  EXPECT_EQ(store.heads, 1);
+  EXPECT_TRUE(Fetch(source, {"o", 1}, true).ok());
+  EXPECT_EQ(store.heads, 2) << "a call that bypasses caches looks anew";
+}
+
+TEST(StorePartSourceTest, HarmedObjectThatWasRepairedIsReadAgain) {
+  const std::string whole(kPartSize + 100, 'x');
+  for (const std::string& harmed : {whole.substr(0, 1000), std::string(), whole + "more"}) {
+    MemoryObjectStore store;
+    ThreadPool pool("parts", 2);
+    StorePartSource source(&store, &pool);
+    ASSERT_TRUE(store.Put("o", {whole}, {}).ok());
+    ASSERT_TRUE(Fetch(source, {"o", 1}).ok());
+    ASSERT_TRUE(store.Put("o", {harmed}, {}).ok());
+    EXPECT_FALSE(Fetch(source, {"o", 1}).ok());  // what is remembered does not fit
+    if (harmed.size() < whole.size()) {
+      EXPECT_EQ(Fetch(source, {"o", 1}).status().code(), absl::StatusCode::kOutOfRange);
+      EXPECT_EQ(Fetch(source, {"o", 1}, true).status().code(), absl::StatusCode::kOutOfRange);
+    }
+    ASSERT_TRUE(store.Put("o", {whole}, {}).ok());
+    auto part = Fetch(source, {"o", 1});
+    if (!part.ok()) part = Fetch(source, {"o", 1});  // another wrong size may have been remembered
+    ASSERT_TRUE(part.ok()) << part.status();
+    EXPECT_EQ((*part)->bytes().size(), 100u);
+  }
+}
+
+TEST(StorePartSourceTest, ObjectThatIsGoneAndComesBackIsReadAgain) {
+  CountingStore store;
+  ThreadPool pool("parts", 2);
+  StorePartSource source(&store, &pool);
+  ASSERT_TRUE(store.Put("o", {"abc"}, {}).ok());
+  ASSERT_TRUE(Fetch(source, {"o", 0}).ok());
+  ASSERT_TRUE(store.Remove("o", absl::InfiniteFuture()).ok());
+  EXPECT_EQ(Fetch(source, {"o", 0}).status().code(), absl::StatusCode::kNotFound);
+  ASSERT_TRUE(store.Put("o", {"abcdef"}, {}).ok());
+  EXPECT_TRUE(Fetch(source, {"o", 0}).ok());
 }
 
 TEST(CachedStoreTest, ManyThreadsReadRightBytesWithinASmallBudget) {

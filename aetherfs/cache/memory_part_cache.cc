@@ -154,6 +154,7 @@ void MemoryPartCache::OnFetched(const FlightKey& key, absl::StatusOr<PartPtr> fe
       const uint64_t size = (*fetched)->bytes().size();
       stats_.fetched_bytes += size;
       unused -= std::min(size, kPartSize);
+      if (key.second) DropOtherSizes(key.first.object_key, (*fetched)->object_size(), dropped);
       // While others wait for room it is for its readers alone, so that their end is noticed.
       part = waiting_.empty() ? Keep(key.first, *std::move(fetched), dropped)
                               : std::make_shared<const TrackedPart>(*std::move(fetched), ledger_);
@@ -257,6 +258,16 @@ void MemoryPartCache::Drop(Queue& queue, Queue::iterator entry, Dropped& dropped
   dropped.push_back(std::move(entry->part));
   entries_.erase(entry->key);
   queue.erase(entry);
+}
+
+void MemoryPartCache::DropOtherSizes(const std::string& object_key, uint64_t object_size,
+                                     Dropped& dropped) {
+  std::vector<Queue::iterator> others;
+  for (auto it = entries_.lower_bound(PartKey{object_key, 0});
+       it != entries_.end() && it->first.object_key == object_key; ++it) {
+    if (it->second->part->object_size() != object_size) others.push_back(it->second);
+  }
+  for (const Queue::iterator other : others) Drop(other->in_main ? main_ : small_, other, dropped);
 }
 
 std::shared_ptr<const MemoryPartCache::TrackedPart> MemoryPartCache::Keep(const PartKey& key, PartPtr part,

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "aetherfs/base/clock.h"
@@ -26,6 +27,9 @@ namespace aetherfs {
 // What is kept follows S3-FIFO (Yang et al., SOSP 2023) without its ghost queue: a part that was asked for
 // once passes through a small queue, one that was asked for again moves to the main queue and goes around
 // in it as long as it is used.
+//
+// A fetch around caches replaces the part that was kept, and drops the object's other parts if they are of
+// an object of another size: somebody changed it behind our back, and parts of two contents never mix.
 //
 // Thread-safe; never blocks. `source` and `clock` must outlive it, and nothing may be under way in `source`
 // when it is destroyed. Parts may outlive it.
@@ -85,6 +89,8 @@ class MemoryPartCache : public PartSource {
   bool EvictOne(bool read_ones, Dropped& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool EvictFrom(Queue& queue, bool read_ones, Dropped& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Drop(Queue& queue, Queue::iterator entry, Dropped& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DropOtherSizes(const std::string& object_key, uint64_t object_size, Dropped& dropped)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::shared_ptr<const TrackedPart> Keep(const PartKey& key, PartPtr part, Dropped& dropped)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -98,7 +104,7 @@ class MemoryPartCache : public PartSource {
   Queue main_ ABSL_GUARDED_BY(mutex_);
   uint64_t small_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t kept_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  absl::flat_hash_map<PartKey, Queue::iterator> entries_ ABSL_GUARDED_BY(mutex_);
+  absl::btree_map<PartKey, Queue::iterator> entries_ ABSL_GUARDED_BY(mutex_);  // an object's side by side
   absl::flat_hash_map<FlightKey, std::vector<Done>> flights_ ABSL_GUARDED_BY(mutex_);
   std::deque<FlightKey> waiting_ ABSL_GUARDED_BY(mutex_);  // flights that have no room yet
   Stats stats_ ABSL_GUARDED_BY(mutex_);

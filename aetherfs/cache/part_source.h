@@ -1,6 +1,7 @@
 #ifndef AETHERFS_CACHE_PART_SOURCE_H_
 #define AETHERFS_CACHE_PART_SOURCE_H_
 
+#include <compare>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -19,6 +20,7 @@ struct PartKey {
   std::string object_key;  // in the object store
   uint64_t index = 0;      // the part covers [index * kPartSize, …)
   friend bool operator==(const PartKey&, const PartKey&) = default;
+  friend auto operator<=>(const PartKey&, const PartKey&) = default;
   template <typename H>
   friend H AbslHashValue(H h, const PartKey& k) {
     return H::combine(std::move(h), k.object_key, k.index);

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/string_view.h"
 #include "aetherfs/base/status.h"
 
 namespace aetherfs {
@@ -36,7 +37,27 @@ void StorePartSource::Get(const PartKey& key, const Options& options, Done done)
 }
 
 absl::StatusOr<PartPtr> StorePartSource::Fetch(const PartKey& key, const Options& options) {
-  ASSIGN_OR_RETURN(const uint64_t object_size, ObjectSize(key, options));
+  std::optional<uint64_t> object_size;
+  if (!options.bypass_cache) object_size = KnownSize(key.object_key);
+  const bool remembered = object_size.has_value();
+  if (!remembered) {
+    const absl::StatusOr<ObjectInfo> info = store_.Head(key.object_key, options.deadline);
+    if (absl::IsNotFound(info.status())) ForgetSize(key.object_key);
+    RETURN_IF_ERROR(info.status());
+    object_size = info->size;
+  }
+  absl::StatusOr<PartPtr> part = Read(key, *object_size, options.deadline);
+  if (part.ok()) {
+    if (!remembered) NoteObjectSize(key.object_key, *object_size);
+  } else if (absl::IsOutOfRange(part.status()) || absl::IsDataLoss(part.status()) ||
+             absl::IsNotFound(part.status())) {
+    ForgetSize(key.object_key);
+  }
+  return part;
+}
+
+absl::StatusOr<PartPtr> StorePartSource::Read(const PartKey& key, uint64_t object_size,
+                                              absl::Time deadline) {
   const uint64_t offset = key.index * kPartSize;
   if (key.index >= (object_size + kPartSize - 1) / kPartSize) {
     return absl::OutOfRangeError(
@@ -44,7 +65,7 @@ absl::StatusOr<PartPtr> StorePartSource::Fetch(const PartKey& key, const Options
   }
   GetOptions get;
   get.range = ByteRange{offset, std::min(kPartSize, object_size - offset)};
-  get.deadline = options.deadline;
+  get.deadline = deadline;
   PartBuffers::Buffer buffer = buffers_.Allocate(get.range->size);
   size_t filled = 0;
   ASSIGN_OR_RETURN(const ObjectInfo info, store_.Get(key.object_key, get, [&](std::string_view bytes) {
@@ -62,15 +83,19 @@ absl::StatusOr<PartPtr> StorePartSource::Fetch(const PartKey& key, const Options
   return std::make_shared<const StoredPart>(std::move(buffer), object_size);
 }
 
-absl::StatusOr<uint64_t> StorePartSource::ObjectSize(const PartKey& key, const Options& options) {
-  if (!options.bypass_cache) {
-    absl::MutexLock lock(&mutex_);
-    if (const auto it = young_sizes_.find(key.object_key); it != young_sizes_.end()) return it->second;
-    if (const auto it = old_sizes_.find(key.object_key); it != old_sizes_.end()) return it->second;
-  }
-  ASSIGN_OR_RETURN(const ObjectInfo info, store_.Head(key.object_key, options.deadline));
-  NoteObjectSize(key.object_key, info.size);
-  return info.size;
+std::optional<uint64_t> StorePartSource::KnownSize(std::string_view object_key) {
+  const absl::string_view name(object_key.data(), object_key.size());
+  absl::MutexLock lock(&mutex_);
+  if (const auto it = young_sizes_.find(name); it != young_sizes_.end()) return it->second;
+  if (const auto it = old_sizes_.find(name); it != old_sizes_.end()) return it->second;
+  return std::nullopt;
+}
+
+void StorePartSource::ForgetSize(std::string_view object_key) {
+  const absl::string_view name(object_key.data(), object_key.size());
+  absl::MutexLock lock(&mutex_);
+  if (const auto it = young_sizes_.find(name); it != young_sizes_.end()) young_sizes_.erase(it);
+  if (const auto it = old_sizes_.find(name); it != old_sizes_.end()) old_sizes_.erase(it);
 }
 
 void StorePartSource::NoteObjectSize(std::string_view object_key, uint64_t size) {

@@ -1,6 +1,8 @@
 #ifndef AETHERFS_CACHE_STORE_PART_SOURCE_H_
 #define AETHERFS_CACHE_STORE_PART_SOURCE_H_
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,8 +17,10 @@
 namespace aetherfs {
 
 // Parts as they lie in the object store: the end of every chain of part sources. A part costs one ranged
-// Get, and the first part of an object whose size is not known one Head before it. Thread-safe. `store`
-// and `pool`, whose threads do the blocking, must outlive it; `done` is called in one of them.
+// Get, and the first part of an object whose size is not known one Head before it. A size is remembered
+// only as long as every Get agrees with it: an object that was harmed and repaired behind our back is read
+// right by the next call, and a call that bypasses caches asks for the size again. Thread-safe. `store` and
+// `pool`, whose threads do the blocking, must outlive it; `done` is called in one of them.
 // RESOURCE_EXHAUSTED at once if the pool's queue is full.
 class StorePartSource : public PartSource {
  public:
@@ -26,12 +30,15 @@ class StorePartSource : public PartSource {
 
   void Get(const PartKey& key, const Options& options, Done done) override;
 
-  // What a writer or a lookup knows spares a Head later. Objects never change their size.
+  // What a writer or a lookup knows spares a Head later.
   void NoteObjectSize(std::string_view object_key, uint64_t size);
 
  private:
   absl::StatusOr<PartPtr> Fetch(const PartKey& key, const Options& options);
-  absl::StatusOr<uint64_t> ObjectSize(const PartKey& key, const Options& options);
+  // One part of an object that is believed to have `object_size` bytes.
+  absl::StatusOr<PartPtr> Read(const PartKey& key, uint64_t object_size, absl::Time deadline);
+  std::optional<uint64_t> KnownSize(std::string_view object_key);
+  void ForgetSize(std::string_view object_key);
 
   ObjectStore& store_;
   ThreadPool& pool_;

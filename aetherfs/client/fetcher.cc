@@ -24,6 +24,13 @@ constexpr int kBypassingAttempts = 2;
 constexpr size_t kMaxManifestObjectSize = kMaxManifestSize + 1024;
 constexpr int kMaxParallelism = 64;
 
+// Whether a server says that the bytes of an object are not all there, or not what they must be. What a
+// manifest names lies within its block, and no manifest is empty: OUT_OF_RANGE means that the object in the
+// store, or what the server remembers of it, is shorter than what was stored.
+bool SaysObjectIsHarmed(const absl::Status& status) {
+  return absl::IsDataLoss(status) || absl::IsOutOfRange(status);
+}
+
 // One call of FetchChunks: workers take requests from the plan until none is left or one of them failed.
 class FetchRun {
  public:
@@ -98,8 +105,9 @@ class FetchRun {
 
     std::vector<uint32_t> missing;
     std::vector<uint32_t> missing_frames;
+    absl::Status harm;
     for (int attempt = 0; attempt <= kBypassingAttempts; ++attempt) {
-      RETURN_IF_ERROR(Transfer(request.block, frames, wanted, attempt > 0, receiver));
+      RETURN_IF_ERROR(Transfer(request.block, frames, wanted, attempt > 0, receiver, &harm));
       missing = receiver.TakeMissing();  // it is done with what `wanted` and `frames` showed
       if (missing.empty()) return absl::OkStatus();
       stats_->integrity_failures += std::max<uint64_t>(receiver.bad(), 1);
@@ -112,19 +120,21 @@ class FetchRun {
       wanted = missing;
       frames = missing_frames;
     }
-    return absl::DataLossError(
-        fmt::format("block {} of dataset {} is corrupt: chunk {} at offset {} of the block does not have "
-                    "its SHA-256, also "
-                    "around the caches; publish the dataset's content again to repair it",
-                    manifest_.blocks[request.block].digest.ToString(), dataset_.str(),
-                    manifest_.chunks[missing.front()].digest.ToString(),
-                    manifest_.frames[missing_frames.front()].offset));
+    return absl::DataLossError(fmt::format(
+        "block {} of dataset {} is corrupt: chunk {}, in the frame at offset {} of the block, {}, "
+        "also around the caches; restore that object in the store from a copy of it",
+        manifest_.blocks[request.block].digest.ToString(), dataset_.str(),
+        manifest_.chunks[missing.front()].digest.ToString(),
+        manifest_.frames[missing_frames.front()].offset,
+        harm.ok() ? std::string("does not have its SHA-256")
+                  : fmt::format("did not come ({})", Message(harm))));
   }
 
-  // One download. OK also if bytes were bad or a server says of itself that they are (DATA_LOSS): the
-  // receiver knows which chunks are missing then. An error of the sink's, whatever its code, is returned.
+  // One download. OK also if bytes were bad, or a server says of itself that they are, which is then in
+  // `*harm`: the receiver knows which chunks are missing. An error of the sink's, whatever its code, is
+  // returned.
   absl::Status Transfer(uint32_t block, std::span<const uint32_t> frames, std::span<const uint32_t> wanted,
-                        bool bypass_cache, FrameReceiver& receiver) {
+                        bool bypass_cache, FrameReceiver& receiver, absl::Status* harm) {
     block::v1::DownloadRequest request;
     request.set_dataset(dataset_.str());
     request.set_kind(block::v1::OBJECT_KIND_BLOCK);
@@ -157,7 +167,8 @@ class FetchRun {
     });
     if (!sink_error.ok()) return sink_error;
     if (!ended.ok() && !absl::IsDataLoss(ended)) return ended;
-    if (!status.ok() && !absl::IsDataLoss(status)) {
+    *harm = status;
+    if (!status.ok() && !SaysObjectIsHarmed(status)) {
       return Annotate(status, fmt::format("could not download block {} of dataset {}",
                                           manifest_.blocks[block].digest.ToString(), dataset_.str()));
     }
@@ -215,8 +226,9 @@ absl::StatusOr<std::string> Fetcher::FetchManifest(const DatasetName& dataset, c
       if (canonical.ok()) return canonical;
       status = canonical.status();
     }
-    if (!absl::IsDataLoss(status)) break;
+    if (!SaysObjectIsHarmed(status)) break;
     ++stats->integrity_failures;
+    status = absl::DataLossError(status.message());
   }
   return Annotate(
       status, fmt::format("could not fetch manifest {} of dataset {}", digest.ToString(), dataset.str()));

@@ -52,7 +52,7 @@ class Fetcher {
 
   ServerClient* client() const { return client_; }
 
-  // The canonical manifest of a snapshot, verified. Retries once around the caches if the bytes are bad.
+  // The canonical manifest, verified. Bad or missing bytes are asked for again around the caches.
   absl::StatusOr<std::string> FetchManifest(const DatasetName& dataset, const Digest& digest,
                                             TransferStats* stats);
 
@@ -62,8 +62,8 @@ class Fetcher {
   using ChunkSink = std::function<absl::Status(uint32_t chunk, std::string_view bytes)>;
 
   // Fetches the wanted chunks (ascending, distinct indices) and checks each against its SHA-256 before it
-  // is handed on. Bad bytes are asked for again around the caches, then fail with DATA_LOSS naming the
-  // block. `cancelled` may be null; when it turns true the fetch ends with CANCELLED.
+  // is handed on. Bad or missing bytes are asked for again around the caches, then fail with DATA_LOSS
+  // naming the block. `cancelled` may be null; when it turns true the fetch ends with CANCELLED.
   absl::Status FetchChunks(const DatasetName& dataset, const Manifest& manifest,
                            std::span<const uint32_t> wanted_chunks, const ChunkSink& sink,
                            TransferStats* stats, const std::atomic<bool>* cancelled = nullptr);

@@ -150,6 +150,33 @@ TEST_F(FetcherTest, DataLossSaidByTheServerIsTriedAroundTheCaches) {
   ExpectGot(all_);
 }
 
+TEST_F(FetcherTest, ShortBlockIsAskedForAroundTheCachesThenDataLossByName) {
+  const Digest& block = manifest_.blocks.back().digest;
+  const std::string whole = *client_.Object("geo/city", block);
+  for (const size_t size : {whole.size() / 3, size_t{0}}) {
+    client_.AddObject("geo/city", block::v1::OBJECT_KIND_BLOCK, block, whole.substr(0, size));
+    const int around = client_.bypassing_downloads();
+    stats_.integrity_failures = 0;
+    const absl::Status status = Fetch(all_, 1);
+    EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+    EXPECT_THAT(std::string(Message(status)), HasSubstr(block.ToString()));
+    EXPECT_THAT(std::string(Message(status)), HasSubstr("a range ends behind")) << "what the server said";
+    EXPECT_GT(client_.bypassing_downloads(), around);
+    EXPECT_GT(stats_.integrity_failures, 0u);
+  }
+  client_.AddObject("geo/city", block::v1::OBJECT_KIND_BLOCK, block, whole);
+  EXPECT_TRUE(Fetch(all_).ok());
+}
+
+TEST_F(FetcherTest, ServerThatRemembersAShortBlockIsAskedAroundItsCaches) {
+  client_.FailNext(Method::kDownload, absl::OutOfRangeError("the range ends behind it"));
+  const absl::Status status = Fetch(all_, 1);
+  ASSERT_TRUE(status.ok()) << status;
+  ExpectGot(all_);
+  EXPECT_EQ(client_.bypassing_downloads(), 1);
+  EXPECT_EQ(stats_.integrity_failures, 1u);
+}
+
 TEST_F(FetcherTest, MissingBlockIsNotFoundByName) {
   const Digest block = manifest_.blocks.front().digest;
   client_.RemoveObject("geo/city", block);
@@ -189,6 +216,17 @@ TEST_F(FetcherTest, CorruptManifestIsFetchedAroundTheCaches) {
   EXPECT_EQ(stats_.integrity_failures, 1u);
   client_.CorruptDownloads(digest_, 100, true);
   EXPECT_TRUE(absl::IsDataLoss(Fetcher(&client_).FetchManifest(dataset_, digest_, &stats_).status()));
+}
+
+TEST_F(FetcherTest, ShortManifestIsAskedForAroundTheCachesThenDataLoss) {
+  client_.FailNext(Method::kDownload, absl::OutOfRangeError("it has 0 bytes"));
+  EXPECT_TRUE(Fetcher(&client_).FetchManifest(dataset_, digest_, &stats_).ok());
+  EXPECT_EQ(client_.bypassing_downloads(), 1);
+  client_.FailNext(Method::kDownload, absl::OutOfRangeError("it has 0 bytes"), 100);
+  const absl::Status status = Fetcher(&client_).FetchManifest(dataset_, digest_, &stats_).status();
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(std::string(Message(status)), HasSubstr(digest_.ToString()));
+  EXPECT_THAT(std::string(Message(status)), HasSubstr("it has 0 bytes"));
 }
 
 TEST_F(FetcherTest, MissingManifestIsNotFound) {

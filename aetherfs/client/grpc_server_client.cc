@@ -25,6 +25,8 @@ constexpr char kUploadMethod[] = "/aetherfs.block.v1.BlockAPI/Upload";
 constexpr char kDownloadMethod[] = "/aetherfs.block.v1.BlockAPI/Download";
 // A server that does not even accept a connection within this is away.
 constexpr int kConnectTimeoutMillis = 3000;
+// While a client waits to try again it looks this often whether it was cancelled.
+constexpr absl::Duration kPauseStep = absl::Milliseconds(50);
 
 // Whether another server, or the same one later, may do better. CANCELLED is not ours here: the server gave
 // up.
@@ -88,6 +90,16 @@ class GrpcServerClient::Server {
   dataset::v1::DatasetAPI::Stub* datasets() { return datasets_.get(); }
   block::v1::BlockAPI::Stub* blocks() { return blocks_.get(); }
   bool IsConnected() { return channel_->GetState(false) == GRPC_CHANNEL_READY; }
+
+  // All that were made so far.
+  std::vector<std::shared_ptr<grpc::Channel>> Channels() {
+    std::vector<std::shared_ptr<grpc::Channel>> channels = {channel_};
+    absl::MutexLock lock(&mutex_);
+    for (const auto& channel : bulk_) {
+      if (channel != nullptr) channels.push_back(channel);
+    }
+    return channels;
+  }
 
   // For a transfer of `size` bytes.
   std::shared_ptr<grpc::Channel> ChannelFor(uint64_t size) {
@@ -173,7 +185,36 @@ absl::Status GrpcServerClient::Anywhere(EndpointHealth::Policy policy, TryServer
       return absl::UnavailableError(
           fmt::format("no server could do it (tried {}): {}", tried, Message(last)));
     }
-    calls_.Sleep(pause);
+    Pause(pause);
+  }
+}
+
+// gRPC makes connections in the threads of those who wait for something; while nobody does, it looks after
+// them every five seconds only. So this waits for the connections that are not there.
+void GrpcServerClient::Pause(absl::Duration pause) {
+  std::vector<std::shared_ptr<grpc::Channel>> away;
+  for (const auto& server : servers_) {
+    for (auto& channel : server->Channels()) {
+      if (channel->GetState(true) != GRPC_CHANNEL_READY) away.push_back(std::move(channel));
+    }
+  }
+  if (away.empty()) return calls_.Sleep(pause);
+  const auto back = [](const auto& channel) { return channel->GetState(false) == GRPC_CHANNEL_READY; };
+  const absl::Time began = absl::Now();
+  while (!calls_.cancelled()) {
+    const absl::Time now = absl::Now();
+    if (now - began >= pause) return;
+    if (now - began >= kFirstBackoff && std::any_of(away.begin(), away.end(), back)) return;
+    const absl::Time until = std::min(now + kPauseStep, began + pause);
+    grpc::CompletionQueue changes;
+    for (const auto& channel : away) {
+      channel->NotifyOnStateChange(channel->GetState(true), absl::ToChronoTime(until), &changes, nullptr);
+    }
+    changes.Shutdown();  // ends it behind what was asked for
+    void* tag = nullptr;
+    bool changed = false;
+    while (changes.Next(&tag, &changed)) {
+    }
   }
 }
 

@@ -84,6 +84,8 @@ class GrpcServerClient : public ServerClient {
   using TryServer = absl::FunctionRef<Attempt(Server&)>;
   absl::Status Anywhere(EndpointHealth::Policy policy, TryServer attempt);
   void Note(size_t endpoint, const absl::Status& status);
+  // Returns after `pause`, or sooner when a server that was away can be reached or all is cancelled.
+  void Pause(absl::Duration pause);
 
   template <typename Stub, typename Request, typename Response>
   absl::StatusOr<Response> Unary(Stub* (Server::*stub)(),

@@ -25,10 +25,11 @@ constexpr size_t kPiece = 100'000;
 // A server whose every answer is scripted. It has one object.
 class ScriptedServer : public block::v1::BlockAPI::Service, public dataset::v1::DatasetAPI::Service {
  public:
-  explicit ScriptedServer(std::string object) : object_(std::move(object)) {
+  explicit ScriptedServer(std::string object, const std::string& listen = "127.0.0.1:0")
+      : object_(std::move(object)) {
     grpc::ServerBuilder builder;
     int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(static_cast<block::v1::BlockAPI::Service*>(this));
     builder.RegisterService(static_cast<dataset::v1::DatasetAPI::Service*>(this));
     server_ = builder.BuildAndStart();
@@ -308,6 +309,33 @@ TEST_F(GrpcServerClientTest, NobodyThereIsUnavailableAndSaysWhoWasTried) {
   EXPECT_TRUE(absl::IsUnavailable(response.status())) << response.status();
   EXPECT_THAT(std::string(Message(response.status())), HasSubstr(nobody));
   EXPECT_FALSE(client->connected());
+}
+
+TEST_F(GrpcServerClientTest, ServerThatComesBackIsNoticedSoon) {
+  auto server = std::make_unique<ScriptedServer>("");
+  const std::string address = server->address();
+  const auto client = Connect({address});
+  ASSERT_TRUE(client->Lookup({}).ok());
+  server.reset();
+  std::thread call([&] { EXPECT_TRUE(client->Lookup({}).ok()); });
+  const absl::Time deadline = absl::Now() + absl::Seconds(10);
+  while (client->connected() && absl::Now() < deadline) std::this_thread::yield();
+  EXPECT_FALSE(client->connected());
+  server = std::make_unique<ScriptedServer>("", address);
+  const absl::Time back = absl::Now();
+  call.join();
+  // A server in this process looks after the client's connections too; without one see tests/faults.
+  EXPECT_LT(absl::Now() - back, absl::Seconds(5));
+}
+
+TEST_F(GrpcServerClientTest, CancelEndsAPauseToo) {
+  auto gone = std::make_unique<ScriptedServer>("");
+  const std::string nobody = gone->address();
+  gone.reset();
+  const auto client = Connect({nobody}, absl::Minutes(5));
+  std::thread canceller([&] { client->Cancel(); });
+  EXPECT_TRUE(absl::IsCancelled(client->Lookup({}).status()));
+  canceller.join();
 }
 
 TEST_F(GrpcServerClientTest, CancelEndsWhatRunsAndWhatComes) {

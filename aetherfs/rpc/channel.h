@@ -23,6 +23,10 @@ inline constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(10);
 inline constexpr absl::Duration kMinPingInterval = absl::Seconds(5);
 
 inline constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
+// A server that went away is looked for again after pauses that grow from the first (gRPC allows no shorter
+// one) to the second: nobody waits longer than that for one that is back.
+inline constexpr absl::Duration kFirstReconnectPause = absl::Milliseconds(100);
+inline constexpr absl::Duration kLongestReconnectPause = absl::Seconds(1);
 
 // For grpc::CreateCustomChannel.
 grpc::ChannelArguments ClientChannelArguments();

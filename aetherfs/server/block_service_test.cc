@@ -222,6 +222,52 @@ TEST_F(BlockServiceTest, BypassSeesWhatTheStoreHasNow) {
   EXPECT_TRUE(*Download(around) == rotten);
 }
 
+TEST_F(BlockServiceTest, BypassesAreCounted) {
+  const std::string bytes = Bytes(500);
+  ASSERT_TRUE(Upload(bytes).ok());
+  block::v1::DownloadRequest request = Request(Sha256::Of(bytes));
+  ASSERT_TRUE(Download(request).ok());
+  EXPECT_THAT(server_.app().metrics().Scrape(),
+              HasSubstr("aetherfs_integrity_failures_total{source=\"client\"} 0"));
+  request.set_bypass_cache(true);
+  ASSERT_TRUE(Download(request).ok());
+  EXPECT_THAT(server_.app().metrics().Scrape(),
+              HasSubstr("aetherfs_integrity_failures_total{source=\"client\"} 1"));
+}
+
+TEST_F(BlockServiceTest, HarmedObjectThatWasRepairedIsServedAgain) {
+  const std::string bytes = Bytes(2 * kPartSize + 100);
+  const Digest digest = Sha256::Of(bytes);
+  const std::string key = BlockKey(*DatasetName::Parse("a/b"), digest);
+  ASSERT_TRUE(Upload(bytes).ok());
+  for (const size_t size : {size_t{0}, size_t{100}, kPartSize, 2 * kPartSize}) {
+    ASSERT_TRUE(store_->Put(key, {std::string_view(bytes).substr(0, size)}, {}).ok());
+    block::v1::DownloadRequest request = Request(digest, {{0, bytes.size()}});
+    request.set_bypass_cache(true);
+    EXPECT_FALSE(Download(request).ok());
+    EXPECT_FALSE(Download(Request(digest, {{0, bytes.size()}})).ok());
+    ASSERT_TRUE(store_->Put(key, {bytes}, {}).ok());
+    const auto repaired = Download(request);
+    ASSERT_TRUE(repaired.ok()) << size << ": " << repaired.status();
+    EXPECT_TRUE(*repaired == bytes);
+    EXPECT_TRUE(*Download(Request(digest)) == bytes) << "and so it is remembered";
+  }
+}
+
+TEST_F(BlockServiceTest, PartsOfTwoContentsAreNeverMixed) {
+  // Parts 0 and 2 of a long object are in memory, part 1 is not; then the object becomes a shorter one.
+  const std::string bytes = Bytes(3 * kPartSize);
+  const Digest digest = Sha256::Of(bytes);
+  const std::string key = BlockKey(*DatasetName::Parse("a/b"), digest);
+  ASSERT_TRUE(Upload(bytes).ok());
+  ASSERT_TRUE(Download(Request(digest, {{0, 1}, {2 * kPartSize, 1}})).ok());
+  ASSERT_TRUE(store_->Put(key, {std::string_view(bytes).substr(0, kPartSize + 10)}, {}).ok());
+  EXPECT_FALSE(Download(Request(digest, {{kPartSize, 1}})).ok()) << "the size that is remembered is wrong";
+  EXPECT_TRUE(Download(Request(digest, {{kPartSize, 1}})).ok()) << "it is asked for again";
+  const auto mixed = Download(Request(digest, {{0, 1}, {kPartSize + 5, 100}}));
+  EXPECT_EQ(mixed.status().code(), absl::StatusCode::kDataLoss) << mixed.status();
+}
+
 TEST_F(BlockServiceTest, LookupTellsWhatExists) {
   const std::string bytes = Bytes(1234);
   ASSERT_TRUE(Upload(bytes).ok());

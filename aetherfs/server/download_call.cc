@@ -112,6 +112,8 @@ class DownloadCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       return absl::InvalidArgumentError(fmt::format("{} ranges at once, at most {} are allowed",
                                                     request.ranges_size(), kMaxDownloadRanges));
     }
+    // A client reads around the caches when what it got was wrong, and then only.
+    if (bypass_cache_) server_.metrics->integrity_failures_client.Increment();
     absl::MutexLock lock(&mutex_);
     for (const block::v1::Range& range : request.ranges()) {
       if (range.size() == 0) return absl::InvalidArgumentError("an empty range");
@@ -255,6 +257,12 @@ class DownloadCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       if (finished_) return;
       if (!part.ok()) {
         if (!ending_.has_value()) ending_ = Explain(part.status());
+      } else if (object_size_.value_or((*part)->object_size()) != (*part)->object_size()) {
+        // Somebody changed the object; the parts would not fit together.
+        if (!ending_.has_value()) {
+          ending_ = absl::DataLossError(fmt::format("{} had {} bytes and has {} now", digest_.ToString(),
+                                                    *object_size_, (*part)->object_size()));
+        }
       } else {
         if (!object_size_.has_value()) OnSize((*part)->object_size());
         parts_.push_back({index, *std::move(part)});

@@ -24,6 +24,7 @@ ServerMetrics::ServerMetrics(MetricsRegistry& registry)
                                         "bytes that are not what their name says", {"source"});
   integrity_failures_upload = integrity.With({"upload"});
   integrity_failures_store = integrity.With({"store"});
+  integrity_failures_client = integrity.With({"client"});
   auto& appends = registry.AddCounter("aetherfs_journal_appends_total", "changes asked for", {"result"});
   journal_appends = appends.With({"written"});
   journal_conflicts = appends.With({"conflict"});

@@ -27,6 +27,7 @@ class ServerMetrics : public ObjectStoreMetrics {
   Counter downloaded_bytes;  // sent, of objects
   Counter integrity_failures_upload;
   Counter integrity_failures_store;
+  Counter integrity_failures_client;  // downloads that were repeated around the caches
   Counter journal_appends;
   Counter journal_conflicts;  // an expectation did not hold
   Counter journal_unchanged;  // nothing to append

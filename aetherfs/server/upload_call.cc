@@ -202,8 +202,10 @@ class UploadCall : public grpc::ServerReadReactor<grpc::ByteBuffer>,
       return;
     }
     note();
-    server_.store_parts->NoteObjectSize(key, size_);
-    if (put.ok() && size_ <= kCachedOnUpload) server_.parts->Offer(key, pieces);
+    if (put.ok()) {  // of an object that was there already nobody knows that it is what it must be
+      server_.store_parts->NoteObjectSize(key, size_);
+      if (size_ <= kCachedOnUpload) server_.parts->Offer(key, pieces);
+    }
     block::v1::UploadResponse response;
     response.set_already_present(!put.ok());
     *response_ = SerializeMessage(response);

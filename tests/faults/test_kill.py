@@ -7,13 +7,17 @@ watcher process reads the consumer's tree all the while.
 """
 
 import json
+import os
 import random
+import select
 import shutil
 import statistics
 import subprocess
 import time
 
-from tests.harness import versions
+import pytest
+
+from tests.harness import trees, versions
 from tests.harness.processes import DONE
 from tests.harness.waiting import wait_until
 from tests.harness.watcher import Watcher
@@ -23,30 +27,36 @@ SEED = 20260926
 
 
 class Moments:
-    """Random moments within an operation that takes about as long as its last ones took: a kill that comes
-    too late tests nothing, so the range follows what is measured."""
+    """Random moments within an operation: a kill that comes too late tests nothing. How long it takes is
+    measured undisturbed, at first and now and then in between, as machines grow slower and faster.
+    `operation` carries it out and returns the seconds that it took."""
 
-    def __init__(self, seed: int):
+    MEASURED_EVERY = 10
+
+    def __init__(self, seed: int, operation):
         self.random = random.Random(seed)
-        self.took = []
-        self.hits = 0
-
-    def measured(self, seconds: float) -> None:
-        self.took.append(seconds)
+        self.operation = operation
+        self.took = [operation() for _ in range(3)]
+        self.asked = 0
 
     def next(self) -> float:
-        return self.random.random() * statistics.median(self.took[-9:]) * 1.05
+        self.asked += 1
+        if self.asked % self.MEASURED_EVERY == 0:
+            self.took.append(self.operation())
+        return self.random.random() * statistics.median(self.took[-3:]) * 1.05
 
 
 def kill_after(process: subprocess.Popen, delay_s: float) -> bool:
     """Kills a process that long after now. True if it was still running."""
+    handle = os.pidfd_open(process.pid)
     try:
-        process.wait(delay_s)
-        return False
-    except subprocess.TimeoutExpired:
+        ended, _, _ = select.select([handle], [], [], delay_s)
+    finally:
+        os.close(handle)
+    if not ended:
         process.kill()
-        process.wait()
-        return True
+    process.wait()
+    return not ended
 
 
 class Publications:
@@ -92,25 +102,48 @@ def leftovers(world) -> list:
     return [p.name for p in world.directory.iterdir() if p.name not in known and not p.name.endswith((".log", ".sock", "-root"))]
 
 
+def test_a_command_goes_on_soon_after_its_server_is_back(world):
+    source = trees.write(world.path("source"), {"a": "0"})
+    world.cli.publish("data", source)
+    for i in range(3):
+        world.server.kill()
+        trees.write(source, {"a": str(i + 1)})
+        process = world.cli.start("publish", "data", source, "-o", "json")
+        # It has tried and waits to try again.
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        world.server.start()
+        back = time.monotonic()
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == DONE, err
+        # gRPC by itself looks after a connection that nobody waits for every five seconds.
+        assert time.monotonic() - back < 3, out
+
+
 def test_the_command_line_killed_in_publish_and_pull(world):
     published, cli = Publications(world), world.cli
     client, target = world.client(), world.path("target")
-    publishing, pulling = Moments(SEED), Moments(SEED + 1)
-    for _ in range(3):
+
+    def publish() -> float:
         started = time.monotonic()
         published.publish()
-        publishing.measured(time.monotonic() - started)
+        return time.monotonic() - started
+
+    def pull() -> float:
+        published.publish()
         started = time.monotonic()
         cli.pull("data", target)
-        pulling.measured(time.monotonic() - started)
+        return time.monotonic() - started
 
+    publishing, pulling = Moments(SEED, publish), Moments(SEED + 1, pull)
     killed = shown = 0
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     for i in range(KILLS):
         if i % 2 == 0:
+            delay_s = publishing.next()
             number, source = published.write_next()
             process = cli.start("publish", "data", source, "-o", "json", **quiet)
-            killed += kill_after(process, publishing.next())
+            killed += kill_after(process, delay_s)
             output = process.stdout.read()
             if output:
                 # Acknowledged, whether or not it was killed on its way out.
@@ -119,9 +152,10 @@ def test_the_command_line_killed_in_publish_and_pull(world):
             else:
                 assert process.returncode != DONE
         else:
+            delay_s = pulling.next()
             held = versions.check(target)
             process = cli.start("pull", "data", target, "-o", "json", **quiet)
-            killed += kill_after(process, pulling.next())
+            killed += kill_after(process, delay_s)
             process.stdout.close()
             # A publish that was killed may have been committed all the same, though nobody was told.
             newest = max(published.digests)
@@ -145,22 +179,21 @@ def test_the_agent_killed_in_update_and_switch(world):
     first = published.publish()
     agent = world.new_agent("--subscribe", "data", name="agent").start("/readyz")
     link = agent.link("data")
-    moments = Moments(SEED + 2)
-    with Watcher(link, world.path("report")) as watcher:
-        world.wait_active(agent, "data", first)
-        for _ in range(3):
-            digest = published.publish()
-            started = time.monotonic()
-            world.wait_active(agent, "data", digest)
-            moments.measured(max(0.01, time.monotonic() - started))
+
+    def update() -> float:
         # What a kill must hit begins with the publish that makes it; so the clock starts before that.
         started = time.monotonic()
         world.wait_active(agent, "data", published.publish())
-        moments.took = [time.monotonic() - started] * 3
+        return time.monotonic() - started
+
+    with Watcher(link, world.path("report")) as watcher:
+        world.wait_active(agent, "data", first)
+        moments = Moments(SEED + 2, update)
         for _ in range(KILLS):
+            delay_s = moments.next()
             number, source = published.write_next()
             publish = world.cli.start("publish", "data", source, "-o", "json")
-            time.sleep(moments.next())
+            time.sleep(delay_s)
             agent.kill()
             out, err = publish.communicate(timeout=60)
             assert publish.returncode == DONE, err
@@ -188,18 +221,21 @@ def test_the_server_killed_in_publish_and_switch(world):
     published, server = Publications(world), world.server
     first = published.publish()
     agent = world.new_agent("--subscribe", "data", name="agent").start("/readyz")
-    moments = Moments(SEED + 3)
+
+    def update() -> float:
+        started = time.monotonic()
+        world.wait_active(agent, "data", published.publish())
+        return time.monotonic() - started
+
     with Watcher(agent.link("data"), world.path("report")) as watcher:
         world.wait_active(agent, "data", first)
-        for _ in range(3):
-            started = time.monotonic()
-            world.wait_active(agent, "data", published.publish())
-            moments.measured(time.monotonic() - started)
+        moments = Moments(SEED + 3, update)
         acknowledged = 0
-        for i in range(KILLS):
+        for _ in range(KILLS):
+            delay_s = moments.next()
             number, source = published.write_next()
             publish = world.cli.start("publish", "data", source, "-o", "json")
-            time.sleep(moments.next())
+            time.sleep(delay_s)
             server.kill()
             server.start(wait="")
             out, err = publish.communicate(timeout=90)

@@ -97,7 +97,7 @@ def test_requests_that_can_never_succeed_are_not_repeated(proxied):
     assert proxy.seen["PUT", "status"] <= 3, proxy.seen
 
 
-def test_flipped_bits_are_never_pulled(proxied):
+def test_flipped_bits_are_never_pulled_and_are_counted(proxied):
     world, proxy = proxied
     source = trees.make_varied(world.path("source"))
     world.cli.publish("data", source)
@@ -108,6 +108,7 @@ def test_flipped_bits_are_never_pulled(proxied):
     assert refused.status == FAILED, refused
     assert not world.path("target").exists()
     assert "digest" in refused.stderr or "corrupt" in refused.stderr, refused
+    assert world.server.metric("aetherfs_integrity_failures_total", 'source="client"') > 0, "counted"
     proxy.faults.clear()
     # The bad bytes are in no cache.
     world.cli.pull("data", world.path("target"))

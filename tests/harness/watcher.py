@@ -64,6 +64,7 @@ def main(link: str, report: str) -> None:
         running = False
 
     signal.signal(signal.SIGTERM, stop)
+    os.nice(10)  # it looks as often as it can, and takes no time from those whom it watches
 
     def save():
         with open(report + ".new", "w") as file:

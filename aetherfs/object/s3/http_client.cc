@@ -111,6 +111,10 @@ class HttpClient::Transfer {
   Transfer& operator=(const Transfer&) = delete;
 
   absl::StatusOr<HttpResponse> Run(Clock& clock);
+  // After Run(): whether it failed because the server had closed the kept connection just when it was used
+  // again, before the whole request was out and with no word of an answer. libcurl sees that by itself when
+  // it waits for the answer, but not while it still sends a body.
+  bool went_stale() const { return went_stale_; }
 
  private:
   absl::Status Prepare(absl::Duration left);
@@ -159,6 +163,7 @@ class HttpClient::Transfer {
   HttpResponse response_;
   size_t header_bytes_ = 0;
   bool begun_ = false;
+  bool went_stale_ = false;
   absl::Status error_;  // what a callback ended the transfer with
   uint64_t body_size_ = 0;
   size_t piece_ = 0;         // the piece of the body that is sent next
@@ -249,6 +254,9 @@ absl::StatusOr<HttpResponse> HttpClient::Transfer::Run(Clock& clock) {
     RETURN_IF_ERROR(Begin());  // an answer without a body
     return std::move(response_);
   }
+  long new_connections = 0;
+  curl_easy_getinfo(curl_, CURLINFO_NUM_CONNECTS, &new_connections);
+  went_stale_ = result == CURLE_SEND_ERROR && new_connections == 0 && header_bytes_ == 0;
   const std::string_view why = message_[0] != '\0' ? message_ : curl_easy_strerror(result);
   if (result == CURLE_OPERATION_TIMEDOUT && clock.Now() + kTimerSlack >= request_.deadline) {
     return absl::DeadlineExceededError(fmt::format("{}: the deadline passed: {}", what, why));
@@ -369,7 +377,12 @@ absl::StatusOr<HttpResponse> HttpClient::Do(const HttpRequest& request, const Ht
   ASSIGN_OR_RETURN(std::unique_ptr<Handle> handle, Acquire(request.deadline));
   absl::StatusOr<HttpResponse> response = absl::InternalError("make a libcurl handle");
   if (handle->get() != nullptr) {
-    response = Transfer(*handle, options_, request, sink).Run(clock_);
+    bool went_stale = true;
+    for (int attempt = 0; went_stale && attempt < 2; ++attempt) {
+      Transfer transfer(*handle, options_, request, sink);
+      response = transfer.Run(clock_);
+      went_stale = transfer.went_stale();  // then libcurl has closed it: the next attempt makes a new one
+    }
   }
   Release(std::move(handle));
   return response;

@@ -68,10 +68,11 @@ class HttpClient {
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;
 
-  // Any complete HTTP answer is OK, whatever its status. The body of a 2xx answer goes to `sink` if there
-  // is one; every other body is kept in the response. Errors: what the sink returned; DEADLINE_EXCEEDED;
-  // UNAVAILABLE (no connection, cut off, too slow); FAILED_PRECONDITION (the certificate is not trusted);
-  // RESOURCE_EXHAUSTED (max_body_bytes); INVALID_ARGUMENT (the URL).
+  // A request that finds its kept connection closed by the server, as servers may do at any time, is sent
+  // again on a new one. Any complete HTTP answer is OK, whatever its status. The body of a 2xx answer goes
+  // to `sink` if there is one; every other body is kept in the response. Errors: what the sink returned;
+  // DEADLINE_EXCEEDED; UNAVAILABLE (no connection, cut off, too slow); FAILED_PRECONDITION (the certificate
+  // is not trusted); RESOURCE_EXHAUSTED (max_body_bytes); INVALID_ARGUMENT (the URL).
   absl::StatusOr<HttpResponse> Do(const HttpRequest& request, const HttpBodySink* sink = nullptr);
 
  private:

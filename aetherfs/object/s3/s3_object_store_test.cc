@@ -148,6 +148,21 @@ TEST(S3ObjectStoreTest, AConnectionThatWentStaleIsReplacedAndTheBodySentAgain) {
   EXPECT_EQ(server.connections(), 2);
 }
 
+TEST(S3ObjectStoreTest, AConnectionThatIsClosedWhileABodyIsSentIsReplacedAndTheBodySentAgain) {
+  // More than the sockets' buffers hold, so that the client is still sending when it notices.
+  const std::string body(16'000'000, 'x');
+  for (int round = 0; round < 5; ++round) {
+    TestHttpServer server(Replies{{.status = 200, .close_on_next = true}, {.status = 200}});
+    const auto store = StoreAt(server);
+    ASSERT_TRUE(store->Put("k", {"1"}, {}).ok());
+    const absl::Status again = store->Put("k", {body, "2"}, {});
+    ASSERT_TRUE(again.ok()) << Describe(again);
+    ASSERT_EQ(server.requests().size(), 2u);
+    EXPECT_TRUE(server.requests().back().body == body + "2");
+    EXPECT_EQ(server.connections(), 2);
+  }
+}
+
 TEST(S3ObjectStoreTest, ARangeMustBeWhatWasAskedFor) {
   struct Row {
     Reply reply;

@@ -1,6 +1,7 @@
 #include "aetherfs/object/testing/http_server.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -31,6 +32,14 @@ bool Receive(int fd, std::string& buffer) {
   if (got <= 0) return false;
   buffer.append(chunk, static_cast<size_t>(got));
   return true;
+}
+
+// As a server's close(): the client is told at once that nobody reads what it still sends, which shutdown()
+// does not do. The descriptor stays, of something else, for the one who will close it.
+void CloseWithUnreadBytes(int fd) {
+  const int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (nothing < 0 || dup3(nothing, fd, O_CLOEXEC) < 0) std::abort();
+  close(nothing);
 }
 
 TestHttpServer::Handler InTurn(std::vector<TestHttpServer::Reply> replies) {
@@ -112,7 +121,13 @@ void TestHttpServer::Serve(int fd) {
       absl::MutexLock lock(&mutex_);
       requests_.push_back(*request);
     }
-    if (!Write(fd, *request, handler_(*request))) break;
+    const Reply reply = handler_(*request);
+    if (!Write(fd, *request, reply)) break;
+    if (reply.close_on_next) {
+      Receive(fd, buffer);
+      CloseWithUnreadBytes(fd);
+      return;
+    }
   }
   shutdown(fd, SHUT_RDWR);
 }

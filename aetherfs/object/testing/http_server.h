@@ -34,6 +34,7 @@ class TestHttpServer {
     std::optional<uint64_t> content_length = std::nullopt;  // what is claimed; absent: the truth
     bool hang_up = false;                                   // close without a word
     bool close = false;                                     // close after the body
+    bool close_on_next = false;  // close when the next request begins to come, and read no more of it
     // Sends so many bytes of the body and then nothing, until the client gives up.
     std::optional<uint64_t> stall_at = std::nullopt;
   };
