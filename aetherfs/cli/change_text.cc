@@ -41,6 +41,14 @@ void AddPublication(const dataset::v1::Publication& publication, Json& json) {
   json["new_bytes"] = publication.stats().new_bytes();
   json["uploaded_bytes"] = publication.stats().uploaded_bytes();
   json["delta_bytes"] = publication.stats().delta_bytes();
+  Json deltas = Json::array();
+  for (const dataset::v1::Delta& delta : publication.deltas()) {
+    deltas.push_back({{"digest", delta.digest()},
+                      {"from", delta.from()},
+                      {"bytes", delta.size()},
+                      {"head_bytes", delta.head_size()}});
+  }
+  json["deltas"] = std::move(deltas);
 }
 
 void AddTagChange(const dataset::v1::TagChange& change, Json& json) {
@@ -68,6 +76,10 @@ std::string TagChangeText(const dataset::v1::TagChange& change) {
 std::string ShortDigest(const std::string& digest) {
   const auto parsed = Digest::Parse(digest);
   return parsed.ok() ? parsed->Short() : TerminalText(digest);
+}
+
+std::string DeltaText(const dataset::v1::Delta& delta) {
+  return fmt::format("from {} {}", ShortDigest(delta.from()), FormatSize(delta.size()));
 }
 
 Json SnapshotJson(const dataset::v1::Snapshot& snapshot) {
@@ -111,10 +123,12 @@ std::string ChangeText(const dataset::v1::Change& change) {
   switch (change.kind_case()) {
     case dataset::v1::Change::kPublication: {
       const dataset::v1::Publication& publication = change.publication();
-      return fmt::format("publish {}: {}, {} ({} new)", List(publication.tags()),
-                         CountOf(publication.snapshot().files(), "file"),
-                         FormatSize(publication.snapshot().bytes()),
-                         FormatSize(publication.stats().new_bytes()));
+      std::string text = fmt::format("publish {}: {}, {} ({} new)", List(publication.tags()),
+                                     CountOf(publication.snapshot().files(), "file"),
+                                     FormatSize(publication.snapshot().bytes()),
+                                     FormatSize(publication.stats().new_bytes()));
+      for (const dataset::v1::Delta& delta : publication.deltas()) text += ", delta " + DeltaText(delta);
+      return text;
     }
     case dataset::v1::Change::kTagChange:
       return TagChangeText(change.tag_change());

@@ -14,8 +14,10 @@ namespace aetherfs {
 Json SnapshotJson(const dataset::v1::Snapshot& snapshot);
 Json ChangeJson(const dataset::v1::Change& change);
 
-// "publish latest, v1: 12 files, 3.4 MiB (1.2 MiB new)", for a terminal.
+// "publish latest, v1: 12 files, 3.4 MiB (1.2 MiB new), delta from 0123456789ab 8.1 KiB", for a terminal.
 std::string ChangeText(const dataset::v1::Change& change);
+// "from 0123456789ab 8.1 KiB".
+std::string DeltaText(const dataset::v1::Delta& delta);
 // The first 12 digits of the snapshot that a change is about, if it is about one.
 std::string ChangeDigest(const dataset::v1::Change& change);
 

@@ -30,7 +30,7 @@ TEST(CliTest, HelpOfEveryCommandHasExamples) {
   EXPECT_EQ(all.status, 0);
   for (const char* command :
        {"publish", "pull", "subscribe", "unsubscribe", "watch", "ls", "tags", "log", "inspect", "diff",
-        "tag", "untag", "status", "pin", "unpin", "back", "verify", "version"}) {
+        "tag", "untag", "settings", "status", "pin", "unpin", "back", "verify", "version"}) {
     EXPECT_THAT(all.out, HasSubstr(std::string("  ") + command + " "));
     const CliRunner::Result help = cli.Run({command, "--help"});
     EXPECT_EQ(help.status, 0) << command;

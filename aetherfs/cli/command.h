@@ -40,6 +40,7 @@ std::unique_ptr<CliCommand> MakeInspectCommand();
 std::unique_ptr<CliCommand> MakeDiffCommand();
 std::unique_ptr<CliCommand> MakeTagCommand();
 std::unique_ptr<CliCommand> MakeUntagCommand();
+std::unique_ptr<CliCommand> MakeSettingsCommand();
 std::unique_ptr<CliCommand> MakeSubscribeCommand();
 std::unique_ptr<CliCommand> MakeUnsubscribeCommand();
 std::unique_ptr<CliCommand> MakeStatusCommand();

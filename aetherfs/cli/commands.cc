@@ -16,6 +16,7 @@ std::vector<std::unique_ptr<CliCommand>> AllCommands() {
   commands.push_back(MakeDiffCommand());
   commands.push_back(MakeTagCommand());
   commands.push_back(MakeUntagCommand());
+  commands.push_back(MakeSettingsCommand());
   commands.push_back(MakeStatusCommand());
   commands.push_back(MakePinCommand());
   commands.push_back(MakeUnpinCommand());

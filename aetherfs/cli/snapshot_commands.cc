@@ -96,6 +96,7 @@ class InspectCommand : public CliCommand {
       fields.Add("new then", fmt::format("{} in {}, {} sent", FormatSize(publication.stats().new_bytes()),
                                          CountOf(publication.stats().new_chunks(), "chunk"),
                                          FormatSize(publication.stats().uploaded_bytes())));
+      for (const dataset::v1::Delta& delta : publication.deltas()) fields.Add("delta", DeltaText(delta));
       for (const auto& [key, value] :
            std::map<std::string, std::string>(publication.labels().begin(), publication.labels().end())) {
         fields.Add("label", TerminalText(key + "=" + value));

@@ -264,6 +264,16 @@ absl::StatusOr<dataset::v1::UpdateTagsResponse> GrpcServerClient::UpdateTags(
   return Unary(&Server::datasets, &dataset::v1::DatasetAPI::Stub::UpdateTags, request);
 }
 
+absl::StatusOr<dataset::v1::GetSettingsResponse> GrpcServerClient::GetSettings(
+    const dataset::v1::GetSettingsRequest& request) {
+  return Unary(&Server::datasets, &dataset::v1::DatasetAPI::Stub::GetSettings, request);
+}
+
+absl::StatusOr<dataset::v1::UpdateSettingsResponse> GrpcServerClient::UpdateSettings(
+    const dataset::v1::UpdateSettingsRequest& request) {
+  return Unary(&Server::datasets, &dataset::v1::DatasetAPI::Stub::UpdateSettings, request);
+}
+
 absl::StatusOr<block::v1::LookupResponse> GrpcServerClient::LookupObjects(
     const block::v1::LookupRequest& request) {
   return Unary(&Server::blocks, &block::v1::BlockAPI::Stub::Lookup, request);

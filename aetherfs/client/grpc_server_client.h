@@ -60,6 +60,10 @@ class GrpcServerClient : public ServerClient {
   absl::StatusOr<dataset::v1::PublishResponse> Publish(const dataset::v1::PublishRequest& request) override;
   absl::StatusOr<dataset::v1::UpdateTagsResponse> UpdateTags(
       const dataset::v1::UpdateTagsRequest& request) override;
+  absl::StatusOr<dataset::v1::GetSettingsResponse> GetSettings(
+      const dataset::v1::GetSettingsRequest& request) override;
+  absl::StatusOr<dataset::v1::UpdateSettingsResponse> UpdateSettings(
+      const dataset::v1::UpdateSettingsRequest& request) override;
   absl::StatusOr<block::v1::LookupResponse> LookupObjects(const block::v1::LookupRequest& request) override;
   absl::StatusOr<block::v1::UploadResponse> Upload(const block::v1::UploadHeader& header,
                                                    std::string_view object) override;

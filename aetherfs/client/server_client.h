@@ -41,11 +41,15 @@ class ServerClient {
       const dataset::v1::ListDatasetsRequest& request) = 0;
   virtual absl::StatusOr<dataset::v1::HistoryResponse> History(
       const dataset::v1::HistoryRequest& request) = 0;
-  // The nonce in the request makes a retry of these two safe.
+  virtual absl::StatusOr<dataset::v1::GetSettingsResponse> GetSettings(
+      const dataset::v1::GetSettingsRequest& request) = 0;
+  // The nonce in the request makes a retry of these three safe.
   virtual absl::StatusOr<dataset::v1::PublishResponse> Publish(
       const dataset::v1::PublishRequest& request) = 0;
   virtual absl::StatusOr<dataset::v1::UpdateTagsResponse> UpdateTags(
       const dataset::v1::UpdateTagsRequest& request) = 0;
+  virtual absl::StatusOr<dataset::v1::UpdateSettingsResponse> UpdateSettings(
+      const dataset::v1::UpdateSettingsRequest& request) = 0;
 
   virtual absl::StatusOr<block::v1::LookupResponse> LookupObjects(
       const block::v1::LookupRequest& request) = 0;

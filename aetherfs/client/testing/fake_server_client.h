@@ -37,6 +37,8 @@ class FakeServerClient : public ServerClient {
     kHistory,
     kPublish,
     kUpdateTags,
+    kGetSettings,
+    kUpdateSettings,
     kLookupObjects,
     kUpload,
     kDownload,
@@ -100,6 +102,10 @@ class FakeServerClient : public ServerClient {
   absl::StatusOr<dataset::v1::PublishResponse> Publish(const dataset::v1::PublishRequest& request) override;
   absl::StatusOr<dataset::v1::UpdateTagsResponse> UpdateTags(
       const dataset::v1::UpdateTagsRequest& request) override;
+  absl::StatusOr<dataset::v1::GetSettingsResponse> GetSettings(
+      const dataset::v1::GetSettingsRequest& request) override;
+  absl::StatusOr<dataset::v1::UpdateSettingsResponse> UpdateSettings(
+      const dataset::v1::UpdateSettingsRequest& request) override;
   absl::StatusOr<block::v1::LookupResponse> LookupObjects(const block::v1::LookupRequest& request) override;
   absl::StatusOr<block::v1::UploadResponse> Upload(const block::v1::UploadHeader& header,
                                                    std::string_view object) override;
@@ -121,6 +127,7 @@ class FakeServerClient : public ServerClient {
     std::map<std::string, dataset::v1::Tag> tags;
     std::vector<dataset::v1::Change> changes;  // changes[i].seq() == i + 1
     std::map<std::string, uint64_t> nonces;    // of accepted entries
+    std::map<std::string, std::string> settings;
     std::set<Digest> condemned;
     uint64_t epoch = 0;
     uint64_t seq() const { return changes.size(); }

@@ -138,6 +138,65 @@ absl::StatusOr<dataset::v1::UpdateTagsResponse> FakeServerClient::UpdateTags(
   return response;
 }
 
+absl::StatusOr<dataset::v1::GetSettingsResponse> FakeServerClient::GetSettings(
+    const dataset::v1::GetSettingsRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  RETURN_IF_ERROR(BeginLocked(Method::kGetSettings));
+  const Dataset* d = Find(request.dataset());
+  if (d == nullptr || d->seq() == 0) {
+    return absl::NotFoundError(fmt::format("there is no dataset {}", request.dataset()));
+  }
+  dataset::v1::GetSettingsResponse response;
+  std::map<std::string, std::string> settings = d->settings;
+  settings.emplace("deltas.keep", "8");
+  response.mutable_settings()->insert(settings.begin(), settings.end());
+  response.set_seq(d->seq());
+  FillFreshness(response.mutable_freshness());
+  return response;
+}
+
+// Takes any value; a server looks at it.
+absl::StatusOr<dataset::v1::UpdateSettingsResponse> FakeServerClient::UpdateSettings(
+    const dataset::v1::UpdateSettingsRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  RETURN_IF_ERROR(BeginLocked(Method::kUpdateSettings));
+  const auto found_dataset = datasets_.find(request.dataset());
+  if (found_dataset == datasets_.end() || found_dataset->second.seq() == 0) {
+    return absl::NotFoundError(fmt::format("there is no dataset {}", request.dataset()));
+  }
+  Dataset& d = found_dataset->second;
+  dataset::v1::UpdateSettingsResponse response;
+  if (const auto known = d.nonces.find(request.nonce()); known != d.nonces.end()) {
+    response.set_seq(known->second);
+    return response;
+  }
+  dataset::v1::SettingsChange wanted;
+  for (const auto& [key, value] : request.settings()) {
+    if (key != "deltas.keep")
+      return absl::InvalidArgumentError(fmt::format("there is no setting '{}'", key));
+    const auto found = d.settings.find(key);
+    if ((found == d.settings.end() ? "" : found->second) == value) continue;
+    (*wanted.mutable_settings())[key] = value;
+    if (value.empty()) {
+      d.settings.erase(key);
+    } else {
+      d.settings[key] = value;
+    }
+  }
+  if (wanted.settings().empty()) {
+    response.set_unchanged(true);
+    response.set_seq(d.seq());
+    return response;
+  }
+  dataset::v1::Change& change = Append(request.dataset(), d);
+  change.set_author(request.author());
+  *change.mutable_settings_change() = wanted;
+  d.nonces[request.nonce()] = change.seq();
+  response.set_seq(change.seq());
+  Announce(request.dataset(), d);
+  return response;
+}
+
 absl::StatusOr<block::v1::LookupResponse> FakeServerClient::LookupObjects(
     const block::v1::LookupRequest& request) {
   absl::MutexLock lock(&mutex_);
