@@ -98,8 +98,9 @@ def zstd_sum(run: Run, pair: Pair) -> dict:
     Takes minutes for large files, so it is kept beside the data."""
     version = run.command("zstd", "--version").split(" v")[1].split(",")[0]
     path = CACHE / "zstd-sums" / f"{pair.dataset}-{pair.old_version}-{pair.new_version}-zstd-{version}.json"
-    if path.exists():
-        return json.loads(path.read_text())
+    known = {f["path"]: f for f in json.loads(path.read_text())} if path.exists() else {}
+    changed = pair.changed()
+    missing = [name for name in changed if name not in known]
 
     def one(name: str) -> dict:
         alone = zstd_bytes(pair.new / name, None)
@@ -107,19 +108,24 @@ def zstd_sum(run: Run, pair: Pair) -> dict:
         patch = zstd_bytes(pair.new / name, old) if old.is_file() and old.stat().st_size > 0 else None
         return {"path": name, "bytes": (pair.new / name).stat().st_size, "alone": alone, "patch": patch}
 
-    changed = pair.changed()
-    run.say(f"{pair.name}: zstd {' '.join(ZSTD_FLAGS)} of {len(changed)} changed files; kept for the next time")
+    if missing:
+        run.say(f"{pair.name}: zstd {' '.join(ZSTD_FLAGS)} of {len(missing)} changed files; kept for the next time")
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        files = list(pool.map(one, changed))
-    found = {
-        "sum": sum(min(f["alone"], f["alone"] if f["patch"] is None else f["patch"]) for f in files),
+        # Kept after each file, so that a run that is stopped has not computed in vain.
+        for done in concurrent.futures.as_completed([pool.submit(one, name) for name in missing]):
+            known[done.result()["path"]] = done.result()
+            keep(path, sorted(known.values(), key=lambda f: f["path"]))
+    files = [known[name] for name in changed]
+    return {
+        "sum": sum(f["alone"] if f["patch"] is None else min(f["alone"], f["patch"]) for f in files),
         "alone_sum": sum(f["alone"] for f in files),
         "changed_files": len(files),
         "changed_bytes": sum(f["bytes"] for f in files),
-        "files": files,
     }
+
+
+def keep(path: pathlib.Path, files: list[dict]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as f:
-        json.dump(found, f)
+        json.dump(files, f, indent=1)
     os.replace(f.name, path)
-    return found
