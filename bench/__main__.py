@@ -1,9 +1,10 @@
 """scripts/bench NAME...: runs benchmarks and prints one JSON line per figure."""
 
 import argparse
+import signal
 import sys
 
-from bench import latency, memory, subscriptions, throughput, trees
+from bench import latency, memory, subscriptions, throughput, trees, update_bytes, update_time
 from bench.run import Run
 
 BENCHES = {
@@ -14,6 +15,8 @@ BENCHES = {
     "latency": latency.latency,
     "memory": memory.memory,
     "subscriptions": subscriptions.subscriptions,
+    "update-bytes": update_bytes.update_bytes,
+    "update-time": update_time.update_time,
 }
 
 
@@ -24,6 +27,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each side, in turn (default 5)")
     parser.add_argument("--dir", default="/dev/shm", help="file system to work on (default /dev/shm, a tmpfs)")
     parser.add_argument("--scale", type=float, default=1.0, help="size of the data relative to the real bench")
+    parser.add_argument("--dataset", action="append", default=[], metavar="NAME",
+                        help="update-*: only this one of bench/datasets.txt (repeatable)")
     arguments = parser.parse_args()
     if arguments.list:
         print("\n".join(BENCHES))
@@ -31,8 +36,10 @@ def main() -> int:
     unknown = [name for name in arguments.names if name not in BENCHES]
     if unknown:
         parser.error(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(BENCHES)}")
+    # Processes, namespaces and directories of a benchmark go with its blocks, so a SIGTERM has to leave them.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for name in arguments.names or BENCHES:
-        with Run(name, arguments.dir, arguments.rounds, arguments.scale) as run:
+        with Run(name, arguments.dir, arguments.rounds, arguments.scale, tuple(arguments.dataset)) as run:
             BENCHES[name](run)
     return 0
 

@@ -75,9 +75,10 @@ class Daemon:
 
 
 class Server(Daemon):
-    def __init__(self, run: "Run", store: str, *flags, env: dict | None = None, name: str = "server"):
+    def __init__(self, run: "Run", store: str, *flags, env: dict | None = None, name: str = "server",
+                 host: str = "127.0.0.1"):
         self.port, self.http_port = free_port(), free_port()
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = f"{host}:{self.port}"
         super().__init__(run, name, [BIN / "aetherfs-server", "--listen", self.address, "--http-listen",
                                      f"127.0.0.1:{self.http_port}", "--store", store, *flags], env)
         run.daemons.append(self)
@@ -102,8 +103,8 @@ class Agent(Daemon):
 class Run:
     """One benchmark's working directory and processes; all gone when it ends."""
 
-    def __init__(self, bench: str, where: str, rounds: int, scale: float):
-        self.bench, self.rounds, self.scale = bench, rounds, scale
+    def __init__(self, bench: str, where: str, rounds: int, scale: float, datasets: tuple = ()):
+        self.bench, self.rounds, self.scale, self.datasets = bench, rounds, scale, datasets
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix=f"aetherfs-bench-{bench}-", dir=where))
         self.daemons: list[Daemon] = []
 
@@ -159,14 +160,18 @@ class Run:
         print(json.dumps({"bench": self.bench, "metric": metric, "value": value, "unit": unit, "baseline": baseline,
                           "baseline_value": baseline_value, "ratio": ratio, **more}), flush=True)
 
-    def compare(self, metric: str, times: dict, ours: str = "aetherfs") -> None:
-        """A figure per baseline: medians, and the median of baseline ÷ ours, round by round: above 1, ours is faster."""
+    def compare(self, metric: str, times: dict, ours: str = "aetherfs", **more) -> dict[str, float]:
+        """A figure per baseline: medians, and the median of baseline ÷ ours, round by round: above 1, ours is faster.
+        Returns those ratios."""
+        found = {}
         for name, values in times.items():
             if name == ours:
                 continue
             ratios = [theirs / mine for theirs, mine in zip(values, times[ours])]
-            self.figure(metric, statistics.median(times[ours]), "s", name, statistics.median(values),
-                        statistics.median(ratios))
+            found[name] = statistics.median(ratios)
+            self.figure(metric, statistics.median(times[ours]), "s", name, statistics.median(values), found[name],
+                        **more)
+        return found
 
 
 def write_random(path: pathlib.Path, size: int, seed: int = 1) -> None:
