@@ -28,8 +28,8 @@ if(AETHERFS_SANITIZE)
   endif()
   if(AETHERFS_SANITIZE MATCHES thread)
     add_compile_definitions(GRPC_TSAN_SUPPRESSED)
-    # Shows absl's mutexes to the sanitizer; every program takes its object file.
-    add_library(aetherfs_tsan OBJECT ${CMAKE_SOURCE_DIR}/cmake/tsan/absl_mutex.cc)
+    # Shows what absl synchronises to the sanitizer; every program takes its object file.
+    add_library(aetherfs_tsan OBJECT ${CMAKE_SOURCE_DIR}/cmake/tsan/absl_visible.cc)
     set_target_properties(aetherfs_tsan PROPERTIES CXX_STANDARD 20)
   endif()
 endif()

@@ -1,5 +1,5 @@
-// absl::Mutex, CondVar, Notification and BlockingCounter over pthreads, for builds with ThreadSanitizer
-// only.
+// absl::Mutex, CondVar, Notification and BlockingCounter over pthreads, and the reference count of
+// absl::Status, for builds with ThreadSanitizer only.
 //
 // Debian's libabsl is not built with ThreadSanitizer. Its mutex is atomics and futexes, which the sanitizer
 // does not see, so that everything that a mutex guards would be reported as a race. These definitions stand
@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstdint>
 
+#include "absl/status/status.h"
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
@@ -192,6 +193,13 @@ bool BlockingCounter::DecrementCount() {
 void BlockingCounter::Wait() {
   MutexLock lock(&lock_, Condition(&done_));
   ++num_waiting_;
+}
+
+// The count of a status' references: what the library's own code does to it the sanitizer does not see
+// either, and would report whoever drops the last one.
+void Status::UnrefNonInlined(uintptr_t rep) {
+  status_internal::StatusRep* shared = RepToPointer(rep);
+  if (shared->ref.fetch_sub(1, std::memory_order_acq_rel) == 1) delete shared;
 }
 
 ABSL_NAMESPACE_END
