@@ -23,10 +23,11 @@ AgentMetrics::AgentMetrics(MetricsRegistry& registry)
                       .AddCounter("aetherfs_agent_update_bytes_total",
                                   "Bytes of updates, by where they came from.", {"source"})
                       .With({"delta"})),
-      delta_failures(registry
-                         .AddCounter("aetherfs_agent_delta_failures_total",
-                                     "Deltas, or parts of them, that could not be used; blocks were instead.")
-                         .Only()),
+      delta_failures(
+          registry
+              .AddCounter("aetherfs_agent_delta_failures_total",
+                          "Deltas, or parts of them, that could not be used; blocks were instead.")
+              .Only()),
       publications(registry.AddCounter("aetherfs_agent_publications_total",
                                        "Publishes through this agent, by result.", {"result"})),
       state(registry.AddGauge("aetherfs_agent_subscription_state",

@@ -17,7 +17,7 @@ struct AgentMetrics {
   Counter reused_bytes;
   Counter integrity_failures;
   Counter delta_bytes;
-  Counter delta_failures;  // deltas, or parts of them, that were no use
+  Counter delta_failures;       // deltas, or parts of them, that were no use
   CounterFamily& publications;  // result: done, failed, retried
   GaugeFamily& state;           // subscription, state: 1 for the one that holds
   GaugeFamily& active_age;      // subscription

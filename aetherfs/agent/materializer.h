@@ -21,8 +21,8 @@ struct LocalSource {
   std::string directory;
   const Manifest* manifest = nullptr;  // what the directory should hold
   bool may_link = false;               // its files are never written to: hard links are allowed
-  // From this source's snapshot to the one that is made; chunks that no source has are made of it where that
-  // costs less than blocks. Null: none.
+  // From this source's snapshot to the one that is made; chunks that no source has are made of it where
+  // that costs less than blocks. Null: none.
   std::shared_ptr<const LoadedDelta> delta = nullptr;
 };
 

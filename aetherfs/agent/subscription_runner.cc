@@ -149,8 +149,8 @@ void SubscriptionRunner::OnTag(const TagUpdate& update) {
   bool again = false;
   {
     absl::MutexLock lock(&mutex_);
-    offers_suffice_ = update.published && tag_.has_value() && tag_->digest.has_value() &&
-                      IsActive(*tag_->digest);
+    offers_suffice_ =
+        update.published && tag_.has_value() && tag_->digest.has_value() && IsActive(*tag_->digest);
     tag_ = update;
     again = !std::exchange(trouble_, absl::OkStatus()).ok();
     const std::optional<Digest> target = Target();

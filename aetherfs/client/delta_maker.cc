@@ -29,6 +29,8 @@ constexpr size_t kMaxWaiting = 16 * kMiB;
 constexpr uint64_t kWorthIt = 4 * 1024;
 // A patch, and a delta, must save this share of what it stands for.
 constexpr uint64_t kLeastGain = 32;
+// MiB of patch and base that the highest level's bounded tables can see.
+constexpr double kLargestForBest = 8;
 // After so many patches of one file that gained nothing the rest of it is not tried.
 constexpr int kMaxPoorPatches = 2;
 
@@ -129,15 +131,28 @@ class Maker {
     RETURN_IF_ERROR(sources_.Read(patch, &prefix, &raw));
     const size_t most = patch.block_bytes - patch.block_bytes / kLeastGain;
     std::string stored = encoder.Encode(prefix, raw, effort_.level, most);
-    if (!stored.empty() &&
-        static_cast<double>(stored.size()) < static_cast<double>(raw.size()) * effort_.best_below) {
-      std::string best = encoder.Encode(prefix, raw, PatchEncoder::kMaxLevel, stored.size());
-      if (!best.empty()) stored = std::move(best);
+    const int second = SecondLevel(stored.empty() ? raw.size() : stored.size(), prefix.size(), raw.size());
+    if (second > effort_.level) {
+      std::string better = encoder.Encode(prefix, raw, second, stored.empty() ? most : stored.size());
+      if (!better.empty()) stored = std::move(better);
     }
     if (!stored.empty()) return stored;
     absl::MutexLock lock(&mutex_);
     ++poor_[file];
     return std::string();
+  }
+
+  // The level at which a patch is worth another try, or 0: the highest where nearly everything matches, an
+  // optimal parser's first where much does not.
+  int SecondLevel(size_t stored, size_t base, size_t raw) const {
+    constexpr double kNearlyEqual = 0.01;
+    constexpr int kOptimal = 16;
+    constexpr absl::Duration kForOneMiB = absl::Milliseconds(350);
+    const double share = static_cast<double>(stored) / static_cast<double>(raw);
+    const double size = static_cast<double>(base + raw) / static_cast<double>(kMiB);
+    if (absl::Now() + kForOneMiB * size > second_tries_until_) return 0;
+    if (share < kNearlyEqual) return size <= kLargestForBest ? PatchEncoder::kMaxLevel : 0;
+    return kOptimal;
   }
 
   // Appends what is there in the plan's order; whoever fills a part uploads it.
@@ -192,6 +207,7 @@ class Maker {
   const Manifest& target_;
   const DeltaPlan& plan_;
   const DeltaEffort effort_;
+  const absl::Time second_tries_until_ = absl::Now() + effort_.second_tries;
   const std::atomic<bool>* const cancelled_;
   std::atomic<uint64_t> uploaded_{0};
 
@@ -226,21 +242,13 @@ uint64_t BlockBytes(const Manifest& target, const std::vector<DeltaPatch>& patch
 
 }  // namespace
 
-// The sizes are from measurements on two cores of 2.5 GHz: the highest level takes up to 0.35 s for each
-// megabyte of patch and base, a tenth of that where binary data matches nearly everywhere; level 12 takes
-// 0.05 to 0.1 s, level 6 0.01 s.
-DeltaEffort DeltaEffortFor(uint64_t fresh_bytes, uint64_t base_bytes) {
-  const uint64_t work = fresh_bytes + base_bytes;
-  DeltaEffort effort = {.level = 12, .slack = 2 * kMiB, .max_base = 8 * kMiB};
-  if (work <= 5 * kMiB) {
-    effort.best_below = 1;
-  } else if (fresh_bytes > 4 * kMiB && work <= 20 * kMiB) {
-    effort.best_below = 0.01;
-  } else if (fresh_bytes > 56 * kMiB) {
-    effort.level = 6;
-    effort.slack = 1 * kMiB;
-  }
-  return effort;
+// From measurements on two cores of 2.5 GHz: level 12 takes 0.05 to 0.1 s for each megabyte, level 6 0.01
+// s.
+DeltaEffort DeltaEffortFor(uint64_t fresh_bytes) {
+  if (fresh_bytes <= 4 * kMiB) return {12, absl::Milliseconds(800), 2 * kMiB};
+  if (fresh_bytes <= 24 * kMiB) return {12, absl::Milliseconds(1500), 2 * kMiB};
+  if (fresh_bytes <= 56 * kMiB) return {12, absl::ZeroDuration(), 2 * kMiB};
+  return {6, absl::ZeroDuration(), 1 * kMiB};
 }
 
 absl::StatusOr<std::optional<MadeDelta>> MakeDelta(ServerClient* client, const DatasetName& dataset,
@@ -255,11 +263,8 @@ absl::StatusOr<std::optional<MadeDelta>> MakeDelta(ServerClient* client, const D
   uint64_t block_bytes = 0;
   for (const PlannedPatch& patch : plan.patches) block_bytes += patch.block_bytes;
   if (manifest_object_size + block_bytes < kWorthIt) return std::nullopt;
-  uint64_t base_bytes = 0;
-  for (const PlannedPatch& patch : plan.patches) base_bytes += patch.base_size;
-  const DeltaEffort effort = DeltaEffortFor(plan.fresh_bytes, base_bytes);
-  if (effort.max_base != options.max_base || effort.slack != options.slack) {
-    options.max_base = effort.max_base;
+  const DeltaEffort effort = DeltaEffortFor(plan.fresh_bytes);
+  if (effort.slack != options.slack) {
     options.slack = effort.slack;
     plan = PlanDelta(base.manifest, target.manifest, options);
   }

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "aetherfs/base/reference.h"
 #include "aetherfs/client/scanner.h"
 #include "aetherfs/client/server_client.h"
@@ -29,15 +30,13 @@ struct MadeDelta {
 // How much a delta may cost, by how much there is to do.
 struct DeltaEffort {
   int level = 0;  // zstd's
-  // Patches that come out smaller than this share of what they yield are tried at the highest level, too:
-  // where nearly everything matches, it takes little time and saves much. 0: none.
-  double best_below = 0;
+  // For how long patches may be tried at a second, higher level.
+  absl::Duration second_tries;
   uint64_t slack = 0;
-  uint32_t max_base = 0;
 };
-// `fresh_bytes` are to be compressed, against `base_bytes`. Small changes get the best there is; large ones
+// Small changes get the best there is; large ones
 // must not make a publish take twice as long. Pure.
-DeltaEffort DeltaEffortFor(uint64_t fresh_bytes, uint64_t base_bytes);
+DeltaEffort DeltaEffortFor(uint64_t fresh_bytes);
 
 // Makes the delta from `base` to `target`, whose files are those of `scan`, in the same order, and uploads
 // it, in parts. nullopt if none would save anything. What a patch does not save is left out of it.

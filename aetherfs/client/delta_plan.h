@@ -41,10 +41,10 @@ struct DeltaPlan {
 
 struct DeltaPlanOptions {
   // How far the base of a piece of a large run reaches beyond where it should lie, on both sides.
-  uint64_t slack = 6 * 1024 * 1024;
-  // At most; up to kMaxPatchBase and kMaxPatchTarget.
-  uint32_t max_base = kMaxPatchBase;
-  uint32_t max_target = kMaxPatchTarget;
+  uint64_t slack = 2 * 1024 * 1024;
+  // At most; up to kMaxPatchBase and kMaxPatchTarget. As they are, a compressor's tables see all of both.
+  uint32_t max_base = 6 * 1024 * 1024;
+  uint32_t max_target = 2 * 1024 * 1024;
 };
 
 // Pure. `base` and `target` are canonical.

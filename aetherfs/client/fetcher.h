@@ -21,8 +21,9 @@ struct TransferStats {
   std::atomic<uint64_t> requests{0};
   std::atomic<uint64_t> verified_bytes{0};  // of chunks, after decompression
   std::atomic<uint64_t> integrity_failures{0};
-  std::atomic<uint64_t> delta_bytes{0};     // of downloaded_bytes, those of deltas
-  std::atomic<uint64_t> delta_failures{0};  // deltas, or patches of them, that did not yield what they should
+  std::atomic<uint64_t> delta_bytes{0};  // of downloaded_bytes, those of deltas
+  std::atomic<uint64_t> delta_failures{
+      0};  // deltas, or patches of them, that did not yield what they should
 };
 
 // What a fetch will move; pure.

@@ -1,5 +1,7 @@
 #include "aetherfs/client/publish_job.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -344,6 +346,7 @@ absl::Status PublishJob::MakeDeltas(const KnownSnapshot& target, size_t manifest
     if (!digest.ok() || *digest == target.digest || bases.size() == kMaxDeltaBases) continue;
     if (std::find(bases.begin(), bases.end(), *digest) == bases.end()) bases.push_back(*digest);
   }
+  if (!bases.empty()) ::malloc_trim(0);  // what the blocks took is not needed any more
   for (const Digest& digest : bases) {
     RETURN_IF_ERROR(CheckCancelled());
     const auto delta = [&]() -> absl::StatusOr<std::optional<MadeDelta>> {

@@ -27,7 +27,7 @@ struct PublishOptions {
   std::string author;     // who publishes, for the log: user@host
   std::string cache_dir;  // where the stat cache and manifests are kept; empty: nowhere
   bool make_deltas = true;
-  std::string nonce;      // 16 bytes, or empty: made anew. The same one makes a repeated publish one entry
+  std::string nonce;  // 16 bytes, or empty: made anew. The same one makes a repeated publish one entry
 };
 
 struct PublishResult {

@@ -26,7 +26,7 @@ struct KeptDelta {
   Digest to;      // the snapshot that it helps to make
   uint64_t size = 0;
   uint64_t head_size = 0;
-  uint64_t parts_size = 0;  // of further objects that it names; what its publisher says, for planning
+  uint64_t parts_size = 0;        // of further objects that it names; what its publisher says, for planning
   uint64_t seq = 0;               // of the entry that brought it
   std::vector<std::string> tags;  // sorted, each once
   friend bool operator==(const KeptDelta&, const KeptDelta&) = default;
