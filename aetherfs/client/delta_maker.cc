@@ -1,6 +1,7 @@
 #include "aetherfs/client/delta_maker.h"
 
 #include <algorithm>
+#include <memory>
 #include <span>
 #include <string>
 #include <thread>
@@ -8,13 +9,14 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "aetherfs/base/sha256.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/client/delta_fetcher.h"
 #include "aetherfs/client/delta_plan.h"
 #include "aetherfs/client/delta_sources.h"
+#include "aetherfs/client/sample_index.h"
 #include "fmt/format.h"
 
 namespace aetherfs {
@@ -37,12 +39,15 @@ constexpr int kMaxPoorPatches = 2;
 // Compresses the patches of a plan, several at once, and uploads them in their order.
 class Maker {
  public:
-  Maker(ServerClient* client, const DatasetName& dataset, DeltaSources& sources, const Manifest& target,
-        const DeltaPlan& plan, const DeltaEffort& effort, const std::atomic<bool>* cancelled)
+  Maker(ServerClient* client, const DatasetName& dataset, DeltaSources& sources, const Manifest& base,
+        const Manifest& target, uint32_t max_base, const DeltaPlan& plan, const DeltaEffort& effort,
+        const std::atomic<bool>* cancelled)
       : client_(client),
         dataset_(dataset),
         sources_(sources),
+        base_(base),
         target_(target),
+        max_base_(max_base),
         plan_(plan),
         effort_(effort),
         cancelled_(cancelled) {}
@@ -87,6 +92,7 @@ class Maker {
  private:
   struct Encoded {
     size_t index = 0;
+    std::vector<DeltaPatch::BaseRange> base;
     std::string stored;  // empty: it gains nothing
   };
   struct FullPart {
@@ -109,37 +115,74 @@ class Maker {
         if (!error_.ok() || next_ == plan_.patches.size()) return;
         index = next_++;
       }
-      absl::StatusOr<std::string> stored = Encode(plan_.patches[index], encoder, prefix, raw);
-      absl::Status status = stored.ok() ? Take(index, *std::move(stored)) : stored.status();
+      absl::StatusOr<Encoded> encoded = Encode(index, encoder, prefix, raw);
+      absl::Status status = encoded.ok() ? Take(*std::move(encoded)) : encoded.status();
       if (status.ok()) continue;
       absl::MutexLock lock(&mutex_);
       error_.Update(status);
     }
   }
 
-  absl::StatusOr<std::string> Encode(const PlannedPatch& patch, PatchEncoder& encoder, std::string& prefix,
-                                     std::string& raw) {
+  absl::StatusOr<Encoded> Encode(size_t index, PatchEncoder& encoder, std::string& prefix,
+                                 std::string& raw) {
+    const PlannedPatch& patch = plan_.patches[index];
+    Encoded encoded{index, patch.base, {}};
     if (cancelled_ != nullptr && cancelled_->load())
       return absl::CancelledError("the publish was cancelled");
     const uint32_t file = patch.runs.front().entry;
     {
       absl::MutexLock lock(&mutex_);
       if (const auto poor = poor_.find(file); poor != poor_.end() && poor->second >= kMaxPoorPatches) {
-        return std::string();
+        return encoded;
       }
     }
-    RETURN_IF_ERROR(sources_.Read(patch, &prefix, &raw));
+    RETURN_IF_ERROR(sources_.ReadTarget(patch, &raw));
+    if (patch.searched != PlannedPatch::kNothing) {
+      ASSIGN_OR_RETURN(const std::shared_ptr<const SampleIndex> samples, IndexOf(patch.searched));
+      encoded.base = samples->Choose(raw, patch.searched, patch.base, max_base_);
+    }
+    RETURN_IF_ERROR(sources_.ReadBase(encoded.base, &prefix));
+    std::string& stored = encoded.stored;
     const size_t most = patch.block_bytes - patch.block_bytes / kLeastGain;
-    std::string stored = encoder.Encode(prefix, raw, effort_.level, most);
+    stored = encoder.Encode(prefix, raw, effort_.level, most);
     const int second = SecondLevel(stored.empty() ? raw.size() : stored.size(), prefix.size(), raw.size());
     if (second > effort_.level) {
       std::string better = encoder.Encode(prefix, raw, second, stored.empty() ? most : stored.size());
       if (!better.empty()) stored = std::move(better);
     }
-    if (!stored.empty()) return stored;
+    if (!stored.empty()) return encoded;
     absl::MutexLock lock(&mutex_);
     ++poor_[file];
-    return std::string();
+    return encoded;
+  }
+
+  // Of a file of the base. The first who needs it makes it; one is kept, for patches come file by file.
+  absl::StatusOr<std::shared_ptr<const SampleIndex>> IndexOf(uint32_t entry) {
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto settled = [this]()
+                               ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !indexing_ || !error_.ok(); };
+      mutex_.Await(absl::Condition(&settled));
+      if (!error_.ok()) return error_;
+      if (indexed_ == entry && index_ != nullptr) return index_;
+      indexing_ = true;
+      indexed_ = entry;
+      index_.reset();
+    }
+    const uint64_t size = base_.entries[entry].size;
+    auto index = std::make_shared<SampleIndex>(size);
+    std::string bytes;
+    absl::Status status;
+    for (uint64_t offset = 0; offset < size && status.ok(); offset += kMiB) {
+      status = sources_.ReadBase({{entry, offset, static_cast<uint32_t>(std::min(kMiB, size - offset))}},
+                                 &bytes);
+      if (status.ok()) index->Add(bytes, offset);
+    }
+    absl::MutexLock lock(&mutex_);
+    indexing_ = false;
+    RETURN_IF_ERROR(status);
+    index_ = std::move(index);
+    return index_;
   }
 
   // The level at which a patch is worth another try, or 0: the highest where nearly everything matches, an
@@ -156,12 +199,12 @@ class Maker {
   }
 
   // Appends what is there in the plan's order; whoever fills a part uploads it.
-  absl::Status Take(size_t index, std::string stored) {
+  absl::Status Take(Encoded encoded) {
     std::vector<FullPart> full;
     {
       absl::MutexLock lock(&mutex_);
-      waiting_bytes_ += stored.size();
-      waiting_.push_back({index, std::move(stored)});
+      waiting_bytes_ += encoded.stored.size();
+      waiting_.push_back(std::move(encoded));
       for (;;) {
         const auto it = std::find_if(waiting_.begin(), waiting_.end(),
                                      [this](const Encoded& e) { return e.index == written_; });
@@ -189,7 +232,7 @@ class Maker {
     }
     const PlannedPatch& plan = plan_.patches[encoded.index];
     DeltaPatch patch;
-    patch.base = plan.base;
+    patch.base = encoded.base;
     for (const PlannedPatch::Run& run : plan.runs) {
       const auto refs = std::span(target_.chunk_refs).subspan(run.first_ref, run.count);
       patch.chunks.insert(patch.chunks.end(), refs.begin(), refs.end());
@@ -204,7 +247,9 @@ class Maker {
   ServerClient* const client_;
   const DatasetName& dataset_;
   DeltaSources& sources_;
+  const Manifest& base_;
   const Manifest& target_;
+  const uint32_t max_base_;
   const DeltaPlan& plan_;
   const DeltaEffort effort_;
   const absl::Time second_tries_until_ = absl::Now() + effort_.second_tries;
@@ -218,7 +263,10 @@ class Maker {
   size_t waiting_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<DeltaPatch> patches_ ABSL_GUARDED_BY(mutex_);
   std::vector<Delta::Part> parts_ ABSL_GUARDED_BY(mutex_);
-  std::string open_ ABSL_GUARDED_BY(mutex_);                         // the part that is being filled
+  std::string open_ ABSL_GUARDED_BY(mutex_);  // the part that is being filled
+  bool indexing_ ABSL_GUARDED_BY(mutex_) = false;
+  uint32_t indexed_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::shared_ptr<const SampleIndex> index_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<uint32_t, int> poor_ ABSL_GUARDED_BY(mutex_);  // patches that gained nothing, by file
   absl::Status error_ ABSL_GUARDED_BY(mutex_);
 };
@@ -269,7 +317,8 @@ absl::StatusOr<std::optional<MadeDelta>> MakeDelta(ServerClient* client, const D
     plan = PlanDelta(base.manifest, target.manifest, options);
   }
   DeltaSources sources(client, dataset, scan, base.manifest, target.manifest, plan, cancelled);
-  Maker maker(client, dataset, sources, target.manifest, plan, effort, cancelled);
+  Maker maker(client, dataset, sources, base.manifest, target.manifest, options.max_base, plan, effort,
+              cancelled);
   RETURN_IF_ERROR(maker.Run());
 
   Delta delta;

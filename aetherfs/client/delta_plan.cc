@@ -21,6 +21,8 @@ constexpr uint32_t kGroupBase = 4 * 1024 * 1024;
 constexpr uint64_t kWidening = 64 * 1024;
 // Up to this size a base file is taken whole if a part of it changed.
 constexpr uint64_t kSmallBase = 256 * 1024;
+// From so many fresh bytes on a file's base is searched for what has moved, if it is not taken whole.
+constexpr uint64_t kWorthSearching = 1024 * 1024;
 // Removed files in one directory that are compared with a new name.
 constexpr size_t kMaxCandidates = 256;
 // Chunks of a new file that are looked up to find the file that it came from.
@@ -100,7 +102,8 @@ class Planner {
   // Where chunks of the base that the target has too lie first.
   absl::flat_hash_map<Digest, Place> shared_;
   std::vector<FileToDo> todo_;
-  PlannedPatch open_;  // gathers small runs
+  PlannedPatch open_;                           // gathers small runs
+  uint32_t searched_ = PlannedPatch::kNothing;  // for the file that is being planned
 };
 
 void Planner::FindFresh() {
@@ -219,6 +222,8 @@ void Planner::PlanFile(uint32_t entry_index, uint32_t base_entry) {
   const bool whole_base =
       base_size <= kSmallBase || (base_size <= options_.max_base && fresh >= base_size / 4);
 
+  searched_ = !whole_base && fresh >= kWorthSearching ? base_entry : PlannedPatch::kNothing;
+
   std::vector<PlannedPatch::Run> runs;
   Stretch stretch;
   uint64_t offset = 0;
@@ -308,9 +313,10 @@ void Planner::PlanPiece(uint32_t base_entry, std::span<const PlannedPatch::Run> 
                          base_begin <= open_.base.back().offset + open_.base.back().size;
   if (open_.target_size + size > std::min(kGroupTarget, options_.max_target) ||
       open_.base_size + base_size > std::min(kGroupBase, options_.max_base) ||
-      open_.base.size() == kMaxPatchRanges) {
+      open_.base.size() == kMaxPatchRanges || open_.searched != searched_) {
     Flush();
   }
+  open_.searched = searched_;
   if (base_size > 0) {
     if (continues && !open_.base.empty()) {
       DeltaPatch::BaseRange& last = open_.base.back();

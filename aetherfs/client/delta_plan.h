@@ -27,6 +27,9 @@ struct PlannedPatch {
     uint32_t count = 0;
     uint32_t size = 0;
   };
+  // A file of the base that has more than `base` takes of it and is worth searching for better ranges.
+  static constexpr uint32_t kNothing = UINT32_MAX;
+  uint32_t searched = kNothing;
   std::vector<DeltaPatch::BaseRange> base;
   std::vector<Run> runs;
   uint32_t target_size = 0;

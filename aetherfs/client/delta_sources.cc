@@ -19,9 +19,15 @@ DeltaSources::DeltaSources(ServerClient* client, const DatasetName& dataset, con
       target_(target),
       cancelled_(cancelled) {
   absl::flat_hash_map<Digest, uint32_t> needed;
+  uint32_t searched = PlannedPatch::kNothing;
   for (const PlannedPatch& patch : plan.patches) {
-    for (const Needed& chunk : ChunksOf(patch)) {
+    for (const Needed& chunk : ChunksOf(patch.base)) {
       needed.emplace(base_.chunks[chunk.chunk].digest, chunk.chunk);
+    }
+    if (patch.searched == PlannedPatch::kNothing || patch.searched == searched) continue;
+    searched = patch.searched;
+    for (const uint32_t chunk : base_.RefsOf(base_.entries[searched])) {
+      needed.emplace(base_.chunks[chunk].digest, chunk);
     }
   }
   if (needed.empty()) return;
@@ -35,10 +41,11 @@ DeltaSources::DeltaSources(ServerClient* client, const DatasetName& dataset, con
   }
 }
 
-std::vector<DeltaSources::Needed> DeltaSources::ChunksOf(const PlannedPatch& patch) const {
+std::vector<DeltaSources::Needed> DeltaSources::ChunksOf(
+    const std::vector<DeltaPatch::BaseRange>& ranges) const {
   std::vector<Needed> chunks;
   size_t position = 0;
-  for (const DeltaPatch::BaseRange& range : patch.base) {
+  for (const DeltaPatch::BaseRange& range : ranges) {
     uint64_t offset = 0;
     for (const uint32_t chunk : base_.RefsOf(base_.entries[range.entry])) {
       const uint64_t end = offset + base_.chunks[chunk].size;
@@ -58,11 +65,6 @@ std::vector<DeltaSources::Needed> DeltaSources::ChunksOf(const PlannedPatch& pat
 
 absl::StatusOr<UniqueFd> DeltaSources::Open(uint32_t entry) const {
   return OpenScanned(scan_, scan_.entries[entry]);
-}
-
-absl::Status DeltaSources::Read(const PlannedPatch& patch, std::string* prefix, std::string* raw) {
-  RETURN_IF_ERROR(ReadTarget(patch, raw));
-  return ReadBase(patch, prefix);
 }
 
 absl::Status DeltaSources::ReadTarget(const PlannedPatch& patch, std::string* raw) {
@@ -91,9 +93,9 @@ absl::Status DeltaSources::ReadTarget(const PlannedPatch& patch, std::string* ra
   return absl::OkStatus();
 }
 
-absl::Status DeltaSources::ReadBase(const PlannedPatch& patch, std::string* prefix) {
-  prefix->resize(patch.base_size);
-  const std::vector<Needed> needed = ChunksOf(patch);
+absl::Status DeltaSources::ReadBase(const std::vector<DeltaPatch::BaseRange>& ranges, std::string* prefix) {
+  const std::vector<Needed> needed = ChunksOf(ranges);
+  prefix->resize(needed.empty() ? 0 : needed.back().position + needed.back().size);
   absl::flat_hash_map<uint32_t, Bytes> have;
   {
     absl::MutexLock lock(&mutex_);

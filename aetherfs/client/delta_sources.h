@@ -33,9 +33,11 @@ class DeltaSources {
   DeltaSources(ServerClient* client, const DatasetName& dataset, const Scan& scan, const Manifest& base,
                const Manifest& target, const DeltaPlan& plan, const std::atomic<bool>* cancelled);
 
-  // Fills `prefix` with the patch's base and `raw` with what it is to yield. ABORTED if a file is no longer
-  // what was published; errors of the Fetcher.
-  absl::Status Read(const PlannedPatch& patch, std::string* prefix, std::string* raw);
+  // Fills `raw` with what a patch is to yield. ABORTED if a file is no longer what was published.
+  absl::Status ReadTarget(const PlannedPatch& patch, std::string* raw);
+  // Fills `prefix` with ranges of the plan's base files, one after the other. ABORTED; errors of the
+  // Fetcher.
+  absl::Status ReadBase(const std::vector<DeltaPatch::BaseRange>& ranges, std::string* prefix);
 
   // Bytes that were received for bases.
   uint64_t downloaded_bytes() const { return stats_.downloaded_bytes.load(); }
@@ -54,9 +56,7 @@ class DeltaSources {
     size_t position = 0;
   };
 
-  std::vector<Needed> ChunksOf(const PlannedPatch& patch) const;
-  absl::Status ReadTarget(const PlannedPatch& patch, std::string* raw);
-  absl::Status ReadBase(const PlannedPatch& patch, std::string* prefix);
+  std::vector<Needed> ChunksOf(const std::vector<DeltaPatch::BaseRange>& ranges) const;
   absl::StatusOr<UniqueFd> Open(uint32_t entry) const;
 
   Fetcher fetcher_;

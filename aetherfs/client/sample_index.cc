@@ -1,0 +1,178 @@
+#include "aetherfs/client/sample_index.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "aetherfs/format/gear.h"
+
+namespace aetherfs {
+namespace {
+
+// A target of which fewer than one sample in so many is found has come from elsewhere.
+constexpr size_t kLeastFound = 64;
+
+// Segments that are taken on both sides of a stretch.
+constexpr size_t kMargin = 4;
+// Places of one string that are looked at.
+constexpr int kMaxPlaces = 32;
+// Of a segment's samples one in so many must be found for it to count: fewer may be common strings.
+constexpr uint64_t kLeastShare = 8;
+// So many segments between two that count are taken with them: what is alike there may be common strings,
+// whose nearest place is not always found.
+constexpr uint64_t kMaxHole = 8;
+
+uint64_t HashOfWindow(const char* end) {
+  uint64_t hash = 0;
+  for (size_t at = 0; at < kGearWindow; at += sizeof(uint64_t)) {
+    uint64_t word;
+    std::memcpy(&word, end - kGearWindow + at, sizeof(word));
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+    hash ^= hash >> 32;
+  }
+  return hash;
+}
+
+// Calls `sample` with the end of every string that is one.
+template <typename Sample>
+void ForEachSample(std::string_view bytes, uint32_t threshold, Sample sample) {
+  const GearMinimaKernel kernel = ChooseGearMinimaKernel();
+  const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
+  for (size_t at = kGearWindow; at < bytes.size(); ++at) {
+    at = FindGearBelow(kernel, data, at, bytes.size(), threshold);
+    if (at == bytes.size()) return;
+    sample(at);
+  }
+}
+
+// If most of what was found lies where it was expected, in the same order: the one stretch that has it,
+// with what lies between. Else nothing.
+DeltaPatch::BaseRange StretchOf(const std::vector<uint32_t>& hits, size_t found, uint32_t entry,
+                                const std::vector<DeltaPatch::BaseRange>& expected) {
+  if (expected.size() != 1 || expected[0].entry != entry) return {};
+  const size_t first = expected[0].offset / SampleIndex::kSegment;
+  const size_t last =
+      std::min<size_t>((expected[0].offset + expected[0].size) / SampleIndex::kSegment + 1, hits.size());
+  const uint64_t inside = std::accumulate(hits.begin() + static_cast<ptrdiff_t>(first),
+                                          hits.begin() + static_cast<ptrdiff_t>(last), uint64_t{0});
+  if (inside * 5 < found * 4) return {};
+  const uint64_t strays = inside / 50;  // at either end: common strings that lie elsewhere, too
+  size_t begin = first;
+  size_t end = last;
+  for (uint64_t seen = 0; begin < end && (seen += hits[begin]) <= strays;) ++begin;
+  for (uint64_t seen = 0; end > begin && (seen += hits[end - 1]) <= strays;) --end;
+  begin -= std::min<size_t>(begin, kMargin);
+  end += kMargin;
+  return {entry, begin * uint64_t{SampleIndex::kSegment},
+          static_cast<uint32_t>((end - begin) * SampleIndex::kSegment)};
+}
+
+uint32_t ThresholdFor(uint64_t file_size) {
+  const uint64_t spacing =
+      std::max<uint64_t>(SampleIndex::kLeastSpacing, 2 * file_size / SampleIndex::kMaxSamples);
+  return static_cast<uint32_t>((uint64_t{1} << 32) / spacing);
+}
+
+}  // namespace
+
+SampleIndex::SampleIndex(uint64_t file_size) : file_size_(file_size), threshold_(ThresholdFor(file_size)) {}
+
+void SampleIndex::Add(std::string_view bytes, uint64_t offset) {
+  ForEachSample(bytes, threshold_, [&](size_t at) {
+    if (samples_.size() == kMaxSamples) return;
+    const auto [last, added] =
+        last_.try_emplace(HashOfWindow(bytes.data() + at), static_cast<uint32_t>(samples_.size()));
+    samples_.push_back({offset + at, added ? kNone : last->second});
+    last->second = static_cast<uint32_t>(samples_.size() - 1);
+  });
+}
+
+const uint64_t* SampleIndex::Nearest(uint64_t hash, uint64_t expected) const {
+  const auto last = last_.find(hash);
+  if (last == last_.end()) return nullptr;
+  const auto distance = [expected](uint64_t end) {
+    return end > expected ? end - expected : expected - end;
+  };
+  const Sample* best = &samples_[last->second];
+  const Sample* sample = best;
+  for (int i = 0; i < kMaxPlaces && sample->before != kNone; ++i) {
+    sample = &samples_[sample->before];
+    if (distance(sample->end) < distance(best->end)) best = sample;
+  }
+  return &best->end;
+}
+
+std::vector<DeltaPatch::BaseRange> SampleIndex::Choose(std::string_view target, uint32_t entry,
+                                                       const std::vector<DeltaPatch::BaseRange>& expected,
+                                                       uint32_t most) const {
+  std::vector<uint32_t> hits(file_size_ / kSegment + 1, 0);
+  size_t samples = 0;
+  size_t found = 0;
+  // Where the target begins in the base if what was found last lies where it did.
+  uint64_t here = expected.empty() ? 0 : expected.front().offset;
+  if (!expected.empty() && expected.front().size > target.size()) {
+    here += (expected.front().size - target.size()) / 2;
+  }
+  ForEachSample(target, threshold_, [&](size_t at) {
+    ++samples;
+    const uint64_t* const end = Nearest(HashOfWindow(target.data() + at), here + at);
+    if (end == nullptr) return;
+    ++found;
+    ++hits[(*end - 1) / kSegment];
+    here = *end - std::min<uint64_t>(*end, at);
+  });
+  if (found * kLeastFound < samples || found == 0) return expected;
+  if (const auto stretch = StretchOf(hits, found, entry, expected); stretch.size > 0) {
+    return {DeltaPatch::BaseRange{
+        entry, stretch.offset,
+        static_cast<uint32_t>(std::min<uint64_t>(stretch.size, file_size_ - stretch.offset))}};
+  }
+
+  std::vector<uint32_t> order(hits.size());
+  std::iota(order.begin(), order.end(), 0u);
+  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return hits[a] > hits[b]; });
+  std::vector<bool> taken(hits.size(), false);
+  uint32_t room = most / kSegment;
+  const auto take = [&](uint64_t segment) {
+    if (room == 0 || segment >= taken.size() || taken[segment]) return;
+    taken[segment] = true;
+    --room;
+  };
+  const uint64_t least_hits = std::max<uint64_t>(2, kSegment * uint64_t{threshold_} / kLeastShare >> 32);
+  for (const uint32_t segment : order) {
+    if (hits[segment] < least_hits) break;
+    take(segment);
+  }
+  uint64_t previous = taken.size();
+  for (uint64_t segment = 0; segment < taken.size(); ++segment) {
+    if (!taken[segment]) continue;
+    for (uint64_t hole = previous + 1; hole < segment && segment - previous <= kMaxHole; ++hole) take(hole);
+    previous = segment;
+  }
+  // Where less was found than the target has, what lies in its own place may be alike, too.
+  const uint64_t found_segments = most / kSegment - room;
+  const uint64_t target_segments = target.size() / kSegment + 1;
+  room = static_cast<uint32_t>(
+      std::min<uint64_t>(room, target_segments - std::min(target_segments, found_segments)));
+  for (const DeltaPatch::BaseRange& range : expected) {
+    if (range.entry != entry) continue;
+    for (uint64_t segment = range.offset / kSegment; segment * kSegment < range.offset + range.size;
+         ++segment) {
+      take(segment);
+    }
+  }
+  std::vector<DeltaPatch::BaseRange> ranges;
+  for (uint64_t segment = 0; segment < taken.size(); ++segment) {
+    const uint64_t begin = segment * kSegment;
+    if (!taken[segment] || begin >= file_size_) continue;
+    const auto size = static_cast<uint32_t>(std::min<uint64_t>(kSegment, file_size_ - begin));
+    if (!ranges.empty() && ranges.back().offset + ranges.back().size == begin) {
+      ranges.back().size += size;
+    } else {
+      ranges.push_back({entry, begin, size});
+    }
+  }
+  return ranges;
+}
+
+}  // namespace aetherfs
