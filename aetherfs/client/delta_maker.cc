@@ -207,7 +207,7 @@ class Maker {
       waiting_.push_back(std::move(encoded));
       for (;;) {
         const auto it = std::find_if(waiting_.begin(), waiting_.end(),
-                                     [this](const Encoded& e) { return e.index == written_; });
+                                     [next = written_](const Encoded& e) { return e.index == next; });
         if (it == waiting_.end()) break;
         Append(std::move(*it), &full);
         waiting_.erase(it);

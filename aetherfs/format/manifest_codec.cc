@@ -158,10 +158,16 @@ void DecodeChunks(Reader& reader, const std::vector<uint32_t>& chunk_counts, Man
   }
 }
 
+absl::Status Malformed(std::string_view why) {
+  return absl::DataLossError(fmt::format("reading a manifest: it is malformed: {}", why));
+}
+
 // All that comes before the chunks' digests. Returns how many entries will follow.
-size_t DecodeStorage(Reader& reader, Manifest& manifest) {
-  if (reader.Bytes(kMagic.size()) != kMagic) return reader.Fail("it does not begin as one"), size_t{0};
-  if (reader.Byte() != kVersion) return reader.Fail("its version is not known here"), size_t{0};
+absl::StatusOr<size_t> DecodeStorage(Reader& reader, Manifest& manifest) {
+  if (reader.Bytes(kMagic.size()) != kMagic) return Malformed("it does not begin as one");
+  if (const uint8_t version = reader.Byte(); reader.ok() && version != kVersion) {
+    return Malformed(fmt::format("its version is {}, and only {} is known here", version, kVersion));
+  }
   const size_t blocks = reader.Count(kBlockBytes);
   const size_t entries = reader.Count(kEntryBytes);
   if (entries > kMaxEntries) reader.Fail("it has too many entries");
@@ -248,10 +254,6 @@ void DecodeContent(Reader& reader, Manifest& manifest) {
   }
 }
 
-absl::Status Malformed(std::string_view why) {
-  return absl::DataLossError(fmt::format("reading a manifest: it is malformed: {}", why));
-}
-
 }  // namespace
 
 std::string EncodeManifest(const Manifest& manifest) {
@@ -277,7 +279,7 @@ absl::StatusOr<Manifest> DecodeManifest(std::string_view canonical) {
   if (canonical.size() > kMaxManifestSize) return Malformed("it is too large");
   Reader reader(canonical);
   Manifest manifest;
-  const size_t entries = DecodeStorage(reader, manifest);
+  ASSIGN_OR_RETURN(const size_t entries, DecodeStorage(reader, manifest));
   for (Manifest::Chunk& chunk : manifest.chunks) chunk.digest = reader.ReadDigest();
   if (reader.ok()) DecodePaths(reader, entries, manifest);
   if (reader.ok()) DecodeAttributes(reader, manifest);
@@ -291,7 +293,7 @@ absl::StatusOr<Manifest> DecodeManifest(std::string_view canonical) {
 absl::StatusOr<DigestColumn> FindDigestColumn(std::string_view canonical) {
   Reader reader(canonical);
   Manifest manifest;
-  DecodeStorage(reader, manifest);
+  RETURN_IF_ERROR(DecodeStorage(reader, manifest).status());
   DigestColumn column;
   column.offset = canonical.size() - reader.remaining();
   reader.Bytes(manifest.chunks.size() * Digest::kSize);
