@@ -178,6 +178,7 @@ class Maker {
                                  &bytes);
       if (status.ok()) index->Add(bytes, offset);
     }
+    index->Seal();
     absl::MutexLock lock(&mutex_);
     indexing_ = false;
     RETURN_IF_ERROR(status);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <numeric>
 
 #include "aetherfs/format/gear.h"
@@ -14,8 +15,6 @@ constexpr size_t kLeastFound = 64;
 
 // Segments that are taken on both sides of a stretch.
 constexpr size_t kMargin = 4;
-// Places of one string that are looked at.
-constexpr int kMaxPlaces = 32;
 // Of a segment's samples one in so many must be found for it to count: fewer may be common strings.
 constexpr uint64_t kLeastShare = 8;
 // So many segments between two that count are taken with them: what is alike there may be common strings,
@@ -55,7 +54,7 @@ DeltaPatch::BaseRange StretchOf(const std::vector<uint32_t>& hits, size_t found,
       std::min<size_t>((expected[0].offset + expected[0].size) / SampleIndex::kSegment + 1, hits.size());
   const uint64_t inside = std::accumulate(hits.begin() + static_cast<ptrdiff_t>(first),
                                           hits.begin() + static_cast<ptrdiff_t>(last), uint64_t{0});
-  if (inside * 5 < found * 4) return {};
+  if (inside * 20 < found * 19) return {};
   const uint64_t strays = inside / 50;  // at either end: common strings that lie elsewhere, too
   size_t begin = first;
   size_t end = last;
@@ -80,26 +79,20 @@ SampleIndex::SampleIndex(uint64_t file_size) : file_size_(file_size), threshold_
 void SampleIndex::Add(std::string_view bytes, uint64_t offset) {
   ForEachSample(bytes, threshold_, [&](size_t at) {
     if (samples_.size() == kMaxSamples) return;
-    const auto [last, added] =
-        last_.try_emplace(HashOfWindow(bytes.data() + at), static_cast<uint32_t>(samples_.size()));
-    samples_.push_back({offset + at, added ? kNone : last->second});
-    last->second = static_cast<uint32_t>(samples_.size() - 1);
+    samples_.push_back({HashOfWindow(bytes.data() + at), offset + at});
   });
 }
 
+void SampleIndex::Seal() { std::sort(samples_.begin(), samples_.end()); }
+
 const uint64_t* SampleIndex::Nearest(uint64_t hash, uint64_t expected) const {
-  const auto last = last_.find(hash);
-  if (last == last_.end()) return nullptr;
-  const auto distance = [expected](uint64_t end) {
-    return end > expected ? end - expected : expected - end;
-  };
-  const Sample* best = &samples_[last->second];
-  const Sample* sample = best;
-  for (int i = 0; i < kMaxPlaces && sample->before != kNone; ++i) {
-    sample = &samples_[sample->before];
-    if (distance(sample->end) < distance(best->end)) best = sample;
-  }
-  return &best->end;
+  const auto behind = std::lower_bound(samples_.begin(), samples_.end(), Sample{hash, expected});
+  const bool has_behind = behind != samples_.end() && behind->hash == hash;
+  const bool has_before = behind != samples_.begin() && std::prev(behind)->hash == hash;
+  if (!has_behind) return has_before ? &std::prev(behind)->end : nullptr;
+  if (!has_before) return &behind->end;
+  const auto before = std::prev(behind);
+  return behind->end - expected < expected - before->end ? &behind->end : &before->end;
 }
 
 std::vector<DeltaPatch::BaseRange> SampleIndex::Choose(std::string_view target, uint32_t entry,

@@ -1,11 +1,11 @@
 #ifndef AETHERFS_CLIENT_SAMPLE_INDEX_H_
 #define AETHERFS_CLIENT_SAMPLE_INDEX_H_
 
+#include <compare>
 #include <cstdint>
 #include <string_view>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "aetherfs/format/delta.h"
 
 namespace aetherfs {
@@ -14,7 +14,7 @@ namespace aetherfs {
 // what they are (a gear fingerprint below a threshold), so that the same string is a sample wherever it
 // lies. Finds what has moved far from where it was: pages of a database, records of a table.
 //
-// At most kMaxSamples are kept, about 48 bytes each, whatever the file's size. Const
+// At most kMaxSamples are kept, 16 bytes each, whatever the file's size. Const
 // methods are thread-safe.
 class SampleIndex {
  public:
@@ -30,6 +30,9 @@ class SampleIndex {
   // Adds the bytes that lie at `offset`.
   void Add(std::string_view bytes, uint64_t offset);
 
+  // Nothing is added afterwards, and nothing chosen before.
+  void Seal();
+
   // The segments that have most of `target`'s samples, at most `most` bytes, in the order of the file, as
   // ranges of `entry`. Where they are fewer than the target has bytes, they are filled up from `expected`,
   // which is where the target would lie if nothing had moved; if next to nothing is found, they are that.
@@ -41,16 +44,15 @@ class SampleIndex {
   const uint64_t file_size_;
   const uint32_t threshold_;
   struct Sample {
-    uint64_t end = 0;         // where the string ends
-    uint32_t before = kNone;  // the sample before it that has the same hash
+    uint64_t hash = 0;  // of the string
+    uint64_t end = 0;   // where it ends
+    friend auto operator<=>(const Sample&, const Sample&) = default;
   };
-  static constexpr uint32_t kNone = UINT32_MAX;
 
   // Of the places of a string the nearest to where it would lie; nullptr if it has none.
   const uint64_t* Nearest(uint64_t hash, uint64_t expected) const;
 
-  std::vector<Sample> samples_;
-  absl::flat_hash_map<uint64_t, uint32_t> last_;  // sample of a string, by its hash
+  std::vector<Sample> samples_;  // sorted, once sealed
 };
 
 }  // namespace aetherfs
