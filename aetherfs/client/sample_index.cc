@@ -32,15 +32,15 @@ uint64_t HashOfWindow(const char* end) {
   return hash;
 }
 
-// Calls `sample` with the end of every string that is one.
+// Calls `sample` with the end of every string that is one. Samples are so dense that searching for the next
+// one with the chunker's kernel would go over most bytes twice.
 template <typename Sample>
 void ForEachSample(std::string_view bytes, uint32_t threshold, Sample sample) {
-  const GearMinimaKernel kernel = ChooseGearMinimaKernel();
-  const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
-  for (size_t at = kGearWindow; at < bytes.size(); ++at) {
-    at = FindGearBelow(kernel, data, at, bytes.size(), threshold);
-    if (at == bytes.size()) return;
-    sample(at);
+  uint32_t fingerprint = 0;
+  for (size_t at = 0; at < bytes.size(); ++at) {
+    const auto byte = static_cast<uint8_t>(bytes[at]);
+    fingerprint = (fingerprint << 1) + kGearTables.low[byte % 16] + kGearTables.high[byte / 16];
+    if (fingerprint < threshold && at >= kGearWindow) sample(at + 1);
   }
 }
 
