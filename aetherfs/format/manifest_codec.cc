@@ -158,10 +158,8 @@ void DecodeChunks(Reader& reader, const std::vector<uint32_t>& chunk_counts, Man
   }
 }
 
-// All that comes before the chunks' digests. Returns how many entries will follow.
+// All that comes behind the beginning and before the chunks' digests. Returns how many entries will follow.
 size_t DecodeStorage(Reader& reader, Manifest& manifest) {
-  if (reader.Bytes(kMagic.size()) != kMagic) return reader.Fail("it does not begin as one"), size_t{0};
-  if (reader.Byte() != kVersion) return reader.Fail("its version is not known here"), size_t{0};
   const size_t blocks = reader.Count(kBlockBytes);
   const size_t entries = reader.Count(kEntryBytes);
   if (entries > kMaxEntries) reader.Fail("it has too many entries");
@@ -252,6 +250,14 @@ absl::Status Malformed(std::string_view why) {
   return absl::DataLossError(fmt::format("reading a manifest: it is malformed: {}", why));
 }
 
+absl::Status CheckBeginning(Reader& reader) {
+  if (reader.Bytes(kMagic.size()) != kMagic) return Malformed("it does not begin as one");
+  if (const uint8_t version = reader.Byte(); reader.ok() && version != kVersion) {
+    return Malformed(fmt::format("its version is {}, and only {} is known here", version, kVersion));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string EncodeManifest(const Manifest& manifest) {
@@ -276,6 +282,7 @@ std::string EncodeManifestUnchecked(const Manifest& manifest) {
 absl::StatusOr<Manifest> DecodeManifest(std::string_view canonical) {
   if (canonical.size() > kMaxManifestSize) return Malformed("it is too large");
   Reader reader(canonical);
+  RETURN_IF_ERROR(CheckBeginning(reader));
   Manifest manifest;
   const size_t entries = DecodeStorage(reader, manifest);
   for (Manifest::Chunk& chunk : manifest.chunks) chunk.digest = reader.ReadDigest();
@@ -290,6 +297,7 @@ absl::StatusOr<Manifest> DecodeManifest(std::string_view canonical) {
 
 absl::StatusOr<DigestColumn> FindDigestColumn(std::string_view canonical) {
   Reader reader(canonical);
+  RETURN_IF_ERROR(CheckBeginning(reader));
   Manifest manifest;
   DecodeStorage(reader, manifest);
   DigestColumn column;
