@@ -18,6 +18,7 @@ constexpr uint64_t kMaxParts = uint64_t{kMaxDeltaParts} * kMaxDeltaPartSize;
 std::vector<DeltaOffer> OffersFrom(const google::protobuf::RepeatedPtrField<dataset::v1::Delta>& deltas) {
   std::vector<DeltaOffer> offers;
   for (const dataset::v1::Delta& delta : deltas) {
+    if (offers.size() == kMaxOffers) break;
     const auto digest = Digest::Parse(delta.digest());
     const auto from = Digest::Parse(delta.from());
     const auto to = Digest::Parse(delta.to());

@@ -22,6 +22,10 @@ struct DeltaOffer {
   uint64_t TotalSize() const { return size + parts_size; }
 };
 
+// More than a server tells of (64 in an answer, 16 in a publication); what is beyond is left out, so that
+// the search for a way stays short whatever a server says.
+inline constexpr size_t kMaxOffers = 256;
+
 // Those of `deltas` that are well-formed; the others are left out, for nothing depends on them.
 std::vector<DeltaOffer> OffersFrom(const google::protobuf::RepeatedPtrField<dataset::v1::Delta>& deltas);
 

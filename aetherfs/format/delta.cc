@@ -21,8 +21,27 @@ constexpr std::string_view kReserved("\0\0", 2);
 // head's digest.
 constexpr size_t kFixedSize = kDeltaPreludeSize + 2 * Digest::kSize + 3 * 8;
 constexpr size_t kMinHeadSize = kFixedSize + Digest::kSize;
-constexpr size_t kMaxTableSize = 256 * 1024 * 1024;
-constexpr size_t kLeastPatchInTable = 5;  // bytes that the table needs for one
+// Bytes that the table needs for one, at least.
+constexpr size_t kLeastPatchInTable = 6;
+constexpr size_t kLeastRangeInTable = 3;
+constexpr size_t kLeastRunInTable = 2;
+// At most: for what does not depend on the number of chunks, and for a patch, a range and a run together,
+// of each of which there are no more than chunks.
+constexpr size_t kMostTableAlways = 256 * 1024;
+constexpr size_t kMostTableForChunk = 12 + 19 + 9;
+
+// How much a head may describe, so that a short one can't make a reader take much memory. A patch yields
+// chunks that the base does not have. Their digests lie in the manifest's patch, where no compressor makes
+// them smaller, unless they are left out. And honest patches have no more ranges than chunks.
+struct Limits {
+  Limits(size_t manifest_patch, bool leaves_out_digests)
+      : chunks(manifest_patch / (Digest::kSize / 2) + (leaves_out_digests ? kMaxDigestsLeftOut : 0)),
+        ranges(chunks + kMaxPatchRanges),
+        table(kMostTableAlways + kMostTableForChunk * chunks) {}
+  uint64_t chunks;  // of all patches
+  uint64_t ranges;  // of all patches
+  uint64_t table;   // bytes
+};
 
 absl::Status Malformed(std::string_view why) {
   return absl::DataLossError(fmt::format("reading a delta: it is malformed: {}", why));
@@ -77,14 +96,12 @@ std::string EncodeTable(const Delta& delta) {
   return std::move(out).Take();
 }
 
-// Entries and chunk indices are checked against the manifests later (CheckDelta); here only that they are
-// numbers of the right size.
-void ReadPatch(Reader& in, DeltaPatch& patch) {
-  patch.part = static_cast<uint32_t>(in.Varint(0, kMaxDeltaParts, "a patch lies in no part"));
-  patch.stored_size =
-      static_cast<uint32_t>(in.Varint(1, kMaxDeltaPartSize, "a patch is empty or too large"));
-  const uint64_t ranges = in.Count(3);
+void ReadRanges(Reader& in, Limits& left, std::vector<DeltaPatch::BaseRange>& base) {
+  const uint64_t ranges = in.Count(kLeastRangeInTable);
   if (ranges > kMaxPatchRanges) return in.Fail("a patch has too many base ranges");
+  if (ranges > left.ranges) return in.Fail("it has more base ranges than chunks");
+  left.ranges -= ranges;
+  base.reserve(ranges);
   uint64_t entry = 0;
   uint64_t end = 0;
   uint64_t total = 0;
@@ -98,24 +115,42 @@ void ReadPatch(Reader& in, DeltaPatch& patch) {
     if (offset > uint64_t{1} << 62) return in.Fail("a base range lies nowhere");
     total += size;
     if (total > kMaxPatchBase) return in.Fail("a patch has too large a base");
-    patch.base.push_back({static_cast<uint32_t>(entry), offset, static_cast<uint32_t>(size)});
+    base.push_back({static_cast<uint32_t>(entry), offset, static_cast<uint32_t>(size)});
     end = offset + size;
   }
-  const uint64_t runs = in.Count(2);
+}
+
+void ReadChunks(Reader& in, Limits& left, std::vector<uint32_t>& chunks) {
+  const uint64_t runs = in.Count(kLeastRunInTable);
   uint64_t expected = 0;
   for (uint64_t i = 0; i < runs && in.ok(); ++i) {
     const uint64_t first = expected + static_cast<uint64_t>(UnZigZag(in.Varint()));
     const uint64_t count = in.Varint(1, kMaxPatchTarget, "a patch yields nothing or too much");
+    if (!in.ok()) return;
+    if (i > 0 && first == expected) return in.Fail("two runs of chunks are one");
     if (first > UINT32_MAX - count) return in.Fail("a patch yields a chunk that can't be");
-    if (patch.chunks.size() + count > kMaxPatchTarget) return in.Fail("a patch yields too many chunks");
-    // A chunk has at least one byte, so what a short text can claim is bounded by what a patch may yield.
-    for (uint64_t c = 0; c < count; ++c) patch.chunks.push_back(static_cast<uint32_t>(first + c));
+    // A chunk has at least one byte.
+    if (chunks.size() + count > kMaxPatchTarget) return in.Fail("a patch yields too many chunks");
+    if (count > left.chunks) return in.Fail("it yields more chunks than it has digests for");
+    left.chunks -= count;
+    for (uint64_t c = 0; c < count; ++c) chunks.push_back(static_cast<uint32_t>(first + c));
     expected = first + count;
   }
-  if (in.ok() && patch.chunks.empty()) in.Fail("a patch yields nothing");
+  if (chunks.empty()) return in.Fail("a patch yields nothing");
+  chunks.shrink_to_fit();
 }
 
-absl::Status DecodeTable(std::string_view table, Delta* delta) {
+// Entries and chunk indices are checked against the manifests later (CheckDelta); here only that they are
+// numbers of the right size. `left` is what this patch and those behind it may have.
+void ReadPatch(Reader& in, Limits& left, DeltaPatch& patch) {
+  patch.part = static_cast<uint32_t>(in.Varint(0, kMaxDeltaParts, "a patch lies in no part"));
+  patch.stored_size =
+      static_cast<uint32_t>(in.Varint(1, kMaxDeltaPartSize, "a patch is empty or too large"));
+  ReadRanges(in, left, patch.base);
+  if (in.ok()) ReadChunks(in, left, patch.chunks);
+}
+
+absl::Status DecodeTable(std::string_view table, Limits left, Delta* delta) {
   Reader in(table);
   const uint64_t parts = in.Count(Digest::kSize + 1);
   if (parts > kMaxDeltaParts) return Malformed("it has too many parts");
@@ -129,10 +164,9 @@ absl::Status DecodeTable(std::string_view table, Delta* delta) {
   if (patches > kMaxPatches) return Malformed("it has too many patches");
   uint32_t part = 0;
   uint64_t offset = 0;
-  uint64_t chunks = 0;
   for (uint64_t i = 0; i < patches && in.ok(); ++i) {
     DeltaPatch patch;
-    ReadPatch(in, patch);
+    ReadPatch(in, left, patch);
     if (!in.ok()) break;
     if (patch.part < part || patch.part > parts) return Malformed("its patches are in no order of parts");
     if (patch.part != part) {
@@ -144,8 +178,6 @@ absl::Status DecodeTable(std::string_view table, Delta* delta) {
     patch.offset = offset;
     offset += patch.stored_size;
     if (part != 0 && offset > delta->parts[part - 1].size) return Malformed("a patch ends behind its part");
-    chunks += patch.chunks.size();
-    if (chunks > kMaxManifestSize / Digest::kSize) return Malformed("it yields too many chunks");
     delta->patches.push_back(std::move(patch));
   }
   if (!in.ok()) return Malformed(in.problem());
@@ -189,6 +221,9 @@ absl::StatusOr<uint64_t> DeltaHeadSize(std::string_view prelude) {
 
 std::string EncodeDeltaHead(const Delta& delta, std::string_view base, std::string_view target,
                             bool leave_out_digests) {
+  size_t chunks = 0;
+  for (const DeltaPatch& patch : delta.patches) chunks += patch.chunks.size();
+  if (chunks > kMaxDigestsLeftOut) leave_out_digests = false;
   const std::string table = EncodeTable(delta);
   std::string without_digests;
   if (leave_out_digests) {
@@ -237,14 +272,15 @@ absl::StatusOr<DeltaHead> DecodeDeltaHead(std::string_view head) {
   const uint64_t table_size = in.Fixed64();
   const uint64_t stored_size = in.Fixed64();
   decoded.target_size = in.Fixed64();
-  if (table_size == 0 || table_size > kMaxTableSize) return Malformed("its table has an impossible size");
   if (decoded.target_size > kMaxManifestSize) return Malformed("its manifest is larger than one can be");
   const std::string_view stored_table = in.Bytes(stored_size);
   decoded.manifest_patch = in.Bytes(in.remaining());
   if (!in.ok()) return Malformed(in.problem());
+  const Limits limits(decoded.manifest_patch.size(), decoded.leaves_out_digests);
+  if (table_size == 0 || table_size > limits.table) return Malformed("its table has an impossible size");
   const auto table = std::make_unique_for_overwrite<char[]>(table_size);
   RETURN_IF_ERROR(PatchDecoder().Decode({}, stored_table, table.get(), table_size));
-  RETURN_IF_ERROR(DecodeTable({table.get(), table_size}, &decoded.delta));
+  RETURN_IF_ERROR(DecodeTable({table.get(), table_size}, limits, &decoded.delta));
   return decoded;
 }
 

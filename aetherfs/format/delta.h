@@ -33,6 +33,7 @@ inline constexpr size_t kMaxPatches = 1 << 20;
 inline constexpr size_t kMaxDeltaParts = 4096;
 inline constexpr size_t kMaxDeltaPartSize = 16 * 1024 * 1024;
 inline constexpr size_t kMaxDeltaHeadSize = 64 * 1024 * 1024;
+inline constexpr size_t kMaxDigestsLeftOut = 128 * 1024;
 
 // A piece of the target, compressed with bytes of the base as its prefix.
 struct DeltaPatch {
@@ -73,7 +74,9 @@ inline constexpr size_t kDeltaPreludeSize = 16;
 absl::StatusOr<uint64_t> DeltaHeadSize(std::string_view prelude);
 
 // The head: everything but the patches' bytes. `base` and `target` are the canonical manifests. With
-// `leave_out_digests`, those of the patches' chunks are zeros in the manifest that the head yields.
+// `leave_out_digests`, those of the patches' chunks are zeros in the manifest that the head yields, unless
+// they are more than kMaxDigestsLeftOut. No chunk may be one of the base's, nor in two patches, and there
+// may be no more base ranges than chunks: readers bound by that what they make room for.
 std::string EncodeDeltaHead(const Delta& delta, std::string_view base, std::string_view target,
                             bool leave_out_digests);
 

@@ -6,6 +6,7 @@
 #include "aetherfs/base/status.h"
 #include "aetherfs/format/block.h"
 #include "aetherfs/format/chunker.h"
+#include "aetherfs/format/delta.h"
 #include "aetherfs/format/manifest.h"
 #include "aetherfs/format/record.h"
 #include "aetherfs/format/testing/samples.h"
@@ -171,6 +172,73 @@ TEST(GoldenTest, CheckpointsAreWhatTheyWere) {
   const std::string record = ReadSample("compat/v1/checkpoint");
   ASSERT_TRUE(DecodeRecord(RecordKind::kCheckpoint, record, &decoded).ok());
   EXPECT_TRUE(MessageDifferencer::Equals(decoded, checkpoint));
+}
+
+TEST(GoldenTest, DeltasAreStillRead) {
+  const std::string base = EncodeManifest(SampleManifest());
+  const std::string old = SeededSequence(3).Bytes(1000);  // what "data/naïve €.txt" holds
+  const std::string raw = old.substr(0, 500) + "changed" + old.substr(507);
+  Manifest manifest = SampleManifest();
+  manifest.chunks[3].digest = Sha256::Of(raw);
+  manifest.entries[5].mtime_ns = 5;
+  const std::string target = EncodeManifest(manifest);
+  const std::string more = SeededSequence(4).Bytes(70000);  // of "bin-old", in a part
+  const std::string patch = PatchEncoder().Encode(old, raw, 19);
+  const std::string more_patch = PatchEncoder().Encode({}, more, 19);
+  Delta delta;
+  delta.from = Sha256::Of(base);
+  delta.to = Sha256::Of(target);
+  delta.parts = {{Sha256::Of(more_patch), more_patch.size()}};
+  delta.patches = {{{{5, 0, 1000}}, {3}, 0, 0, static_cast<uint32_t>(patch.size())},
+                   {{}, {2}, 1, 0, static_cast<uint32_t>(more_patch.size())}};
+  WriteSample("compat/v1/delta", EncodeDeltaHead(delta, base, target, false) + patch);
+
+  const std::string object = ReadSample("compat/v1/delta");
+  const auto size = DeltaHeadSize(std::string_view(object).substr(0, kDeltaPreludeSize));
+  ASSERT_TRUE(size.ok()) << size.status();
+  const auto head = DecodeDeltaHead(std::string_view(object).substr(0, *size));
+  ASSERT_TRUE(head.ok()) << head.status();
+  EXPECT_EQ(head->delta.from.Hex(), "5b7bd6698ccd8fd9f351025f2f8402071fa7c3f01c78628682a49f85911251f4");
+  EXPECT_EQ(head->delta.to, delta.to);
+  ASSERT_EQ(head->delta.parts.size(), 1u);
+  ASSERT_EQ(head->delta.patches.size(), 2u);
+  EXPECT_EQ(head->delta.patches[0].base, delta.patches[0].base);
+  EXPECT_EQ(head->delta.patches[0].chunks, delta.patches[0].chunks);
+  EXPECT_EQ(head->delta.patches[1].part, 1u);
+  const auto canonical = ApplyManifestPatch(*head, ReadSample("compat/v1/manifest"));
+  ASSERT_TRUE(canonical.ok()) << canonical.status();
+  EXPECT_EQ(*canonical, target);
+  EXPECT_TRUE(CheckManifest(*head, *canonical).ok());
+  EXPECT_TRUE(CheckDelta(head->delta, SampleManifest(), manifest).ok());
+  std::string decoded(1000, '\0');
+  const std::string_view stored = std::string_view(object).substr(*size);
+  ASSERT_EQ(stored.size(), head->delta.patches[0].stored_size);
+  ASSERT_TRUE(PatchDecoder().Decode(old, stored, decoded.data(), decoded.size()).ok());
+  EXPECT_EQ(Sha256::Of(decoded), manifest.chunks[3].digest);
+}
+
+TEST(GoldenTest, DeltasWithoutDigestsAreStillRead) {
+  const std::string base = EncodeManifest(SampleManifest());
+  Manifest manifest = SampleManifest();
+  manifest.chunks[3].digest = SampleDigest(100);
+  const std::string target = EncodeManifest(manifest);
+  Delta delta;
+  delta.from = Sha256::Of(base);
+  delta.to = Sha256::Of(target);
+  delta.patches = {{{{5, 0, 1000}}, {3}, 0, 0, 20}};
+  WriteSample("compat/v1/delta-head-without-digests", EncodeDeltaHead(delta, base, target, true));
+
+  const std::string bytes = ReadSample("compat/v1/delta-head-without-digests");
+  const auto head = DecodeDeltaHead(bytes);
+  ASSERT_TRUE(head.ok()) << head.status();
+  EXPECT_TRUE(head->leaves_out_digests);
+  EXPECT_EQ(head->delta, delta);
+  auto canonical = ApplyManifestPatch(*head, base);
+  ASSERT_TRUE(canonical.ok()) << canonical.status();
+  const size_t at = FindDigestColumn(*canonical)->offset + 3 * Digest::kSize;
+  EXPECT_EQ(canonical->substr(at, Digest::kSize), std::string(Digest::kSize, '\0'));
+  canonical->replace(at, Digest::kSize, SampleDigest(100).bytes());
+  EXPECT_TRUE(CheckManifest(*head, *canonical).ok());
 }
 
 TEST(GoldenTest, FilesAreCutWhereTheyWere) {

@@ -4,11 +4,13 @@
 
 #include <functional>
 #include <initializer_list>
+#include <optional>
 
 #include "aetherfs/base/sha256.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/format/block.h"
 #include "aetherfs/format/codec.h"
+#include "aetherfs/format/delta.h"
 #include "aetherfs/format/manifest.h"
 #include "aetherfs/format/manifest_codec.h"
 #include "aetherfs/format/record.h"
@@ -338,6 +340,137 @@ TEST(MalformedTest, FramesAreRefusedForWhatIsWrongWithThem) {
     for (int i = 0; i < 4; ++i) size |= uint32_t{reader.Byte()} << (8 * i);
     return decoder.Decode(codec, reader.Bytes(reader.remaining()), room.data(), size);
   });
+}
+
+// The head of a delta with the table as it is given; a case changes one of them.
+struct RawDelta {
+  std::string begin = std::string("AFSD\1\0\0\0", 8);
+  std::string table = V({0, 0});
+  std::string manifest = SeededSequence(1).Bytes(64);  // of two chunks
+  std::optional<uint64_t> head_size;
+  std::optional<Digest> digest;
+  std::optional<uint64_t> table_size;
+  std::optional<uint64_t> stored_table_size;
+  uint64_t target_size = 64;
+
+  std::string Bytes() const {
+    const std::string stored = PatchEncoder().Encode({}, table, 3);
+    const std::string patch = PatchEncoder().Encode({}, manifest, 3);
+    Writer out;
+    out.Bytes(begin);
+    const size_t size = kDeltaPreludeSize + 3 * Digest::kSize + 3 * 8 + stored.size() + patch.size();
+    out.Fixed64(head_size.value_or(size));
+    out.Put(SampleDigest(1));
+    out.Put(SampleDigest(2));
+    out.Fixed64(table_size.value_or(table.size()));
+    out.Fixed64(stored_table_size.value_or(stored.size()));
+    out.Fixed64(target_size);
+    out.Bytes(stored);
+    out.Bytes(patch);
+    return out.bytes() + std::string(digest.value_or(Sha256::Of(out.bytes())).bytes());
+  }
+};
+
+// Numbers of a signed kind.
+uint64_t Z(int64_t value) { return ZigZag(value); }
+
+std::vector<Case> DeltaCases() {
+  const auto raw = [](const std::function<void(RawDelta&)>& change) {
+    RawDelta delta;
+    change(delta);
+    return delta.Bytes();
+  };
+  const auto table = [&raw](std::string bytes) { return raw([&](auto& d) { d.table = bytes; }); };
+  // One patch: its part, stored size, ranges; then its chunks.
+  const auto ranges = [&table](std::string bytes) {
+    return table(V({0, 1, 0, 100}) + bytes + V({1, Z(0), 1}));
+  };
+  const auto chunks = [&table](std::string bytes) { return table(V({0, 1, 0, 100, 0}) + bytes); };
+  const std::string patch = V({100, 0, 1, Z(0), 1});  // behind its part's number
+  const std::string part = V({1}) + D(3) + V({100});
+  return {
+      {"ok-no-patch", "", raw([](auto&) {})},
+      {"ok-one-patch", "", ranges(V({2, Z(5), Z(10), 100, Z(-1), Z(0), 7}))},
+      {"ok-one-part", "", table(part + V({1, 1}) + patch)},
+      {"ok-without-digests", "", raw([&](auto& d) {
+         d.begin[5] = 1;
+         d.table = V({0, 1, 0}) + V({100, 0, 1, Z(0), kMaxDigestsLeftOut});
+       })},
+      {"too-many-without-digests", "more chunks than", raw([&](auto& d) {
+         d.begin[5] = 1;
+         d.table = V({0, 1, 0}) + V({100, 0, 1, Z(0), kMaxDigestsLeftOut + 10});
+       })},
+      {"ok-part-0-and-1", "", table(part + V({2, 0}) + patch + V({1}) + patch)},
+      {"nothing", "begin", ""},
+      {"magic-only", "version", "AFSD"},
+      {"other-magic", "begin", raw([](auto& d) { d.begin[0] = 'X'; })},
+      {"version-2", "version", raw([](auto& d) { d.begin[4] = 2; })},
+      {"flag-2", "flag", raw([](auto& d) { d.begin[5] = 2; })},
+      {"reserved-bytes", "reserved", raw([](auto& d) { d.begin[7] = 1; })},
+      {"head-of-no-size", "impossible size", raw([](auto& d) { d.head_size = 0; })},
+      {"head-of-2^63", "impossible size", raw([](auto& d) { d.head_size = uint64_t{1} << 63; })},
+      {"head-of-less", "another size", raw([](auto& d) { d.head_size = 180; })},
+      {"other-digest", "its digest", raw([](auto& d) { d.digest = SampleDigest(9); })},
+      {"table-of-no-size", "impossible size", raw([](auto& d) { d.table_size = 0; })},
+      {"table-of-more", "shorter", raw([](auto& d) { d.table_size = 3; })},
+      {"table-of-less", "", raw([](auto& d) { d.table_size = 1; })},
+      {"table-of-2^40", "impossible size", raw([](auto& d) { d.table_size = uint64_t{1} << 40; })},
+      {"table-behind-the-end", "cut short", raw([](auto& d) { d.stored_table_size = 10000; })},
+      {"table-of-zeros", "impossible size", table(std::string(1 << 20, '\0'))},
+      {"table-with-more", "left over", table(V({0, 0, 0}))},
+      {"manifest-of-1-gib", "larger than one", raw([](auto& d) { d.target_size = 1 << 30; })},
+      {"billion-parts", "a count is larger", table(V({1000000000, 0}))},
+      {"part-of-0-bytes", "a part is empty", table(V({1}) + D(3) + V({0, 0}))},
+      {"part-too-large", "a part is empty or too large",
+       table(V({1}) + D(3) + V({kMaxDeltaPartSize + 1, 0}))},
+      {"part-without-patch", "not used", table(part + V({1, 0}) + patch)},
+      {"part-that-there-is-not", "no order", table(V({0, 1, 1}) + patch)},
+      {"part-left-out", "not used", table(V({2}) + D(3) + V({100}) + D(4) + V({100}) + V({1, 2}) + patch)},
+      {"parts-out-of-order", "no order", table(part + V({2, 1}) + patch + V({0}) + patch)},
+      {"part-not-filled", "another size", table(V({1}) + D(3) + V({101, 1, 1}) + patch)},
+      {"part-overfull", "behind its part", table(part + V({2, 1}) + patch + V({1}) + patch)},
+      {"billion-patches", "a count is larger", table(V({0, 1000000000}))},
+      {"patch-of-0-bytes", "a patch is empty", table(V({0, 1, 0, 0, 0, 1, Z(0), 1}))},
+      {"patch-too-large", "a patch is empty or too large",
+       table(V({0, 1, 0, kMaxDeltaPartSize + 1, 0, 1, Z(0), 1}))},
+      {"patch-cut-short", "", table(V({0, 1, 0, 100, 0, 1}))},
+      {"billion-ranges", "a count is larger", ranges(V({1000000000}))},
+      {"ranges-too-many", "too many base ranges", ranges(V({4097}) + std::string(3 * 4097, '\1'))},
+      {"range-in-no-file", "in no file", ranges(V({1, Z(kMaxEntries), Z(0), 1}))},
+      {"range-below-file-0", "in no file", ranges(V({1, Z(-1), Z(0), 1}))},
+      {"range-of-0-bytes", "range is empty", ranges(V({1, Z(0), Z(0), 0}))},
+      {"range-below-0", "lies nowhere", ranges(V({1, Z(0), Z(-1), 1}))},
+      {"range-at-2^63", "lies nowhere", ranges(V({1, Z(0), Z(INT64_MIN), 1}))},
+      {"range-too-large", "too large", ranges(V({1, Z(0), Z(0), kMaxPatchBase + 1}))},
+      {"ranges-too-large", "too large a base", ranges(V({2, Z(0), Z(0), kMaxPatchBase, Z(0), Z(0), 1}))},
+      {"no-chunk", "yields nothing", chunks(V({0}) + "xx")},
+      {"chunk-run-of-0", "yields nothing", chunks(V({1, Z(0), 0}))},
+      {"chunk-run-too-long", "too much", chunks(V({1, Z(0), kMaxPatchTarget + 1}))},
+      {"chunk-below-0", "can't be", chunks(V({1, Z(-1), 1}))},
+      {"chunk-at-2^32", "can't be", chunks(V({1, Z(UINT32_MAX), 1}))},
+      {"chunk-runs-that-are-one", "are one", chunks(V({2, Z(0), 1, Z(0), 1}))},
+      {"chunks-without-digests", "more chunks than", chunks(V({1, Z(0), kMaxPatchTarget}))},
+  };
+}
+
+TEST(MalformedTest, DeltasAreRefusedForWhatIsWrongWithThem) {
+  Replay("delta", DeltaCases(), [](std::string_view bytes) { return DecodeDeltaHead(bytes).status(); });
+}
+
+// Patches with as many ranges as one may have, of one small file, which compress to nothing.
+TEST(MalformedTest, DeltasThatWouldFillTheMemoryAreRefused) {
+  RawDelta delta;
+  constexpr uint64_t kPatches = 20;
+  delta.table = V({0, kPatches});
+  for (uint64_t i = 0; i < kPatches; ++i) {
+    delta.table += V({0, 1, kMaxPatchRanges});
+    for (size_t r = 0; r < kMaxPatchRanges; ++r) delta.table += V({0, 0, 1});
+    delta.table += V({1, Z(0), 1});
+  }
+  ASSERT_LT(delta.Bytes().size(), 1000u);
+  const absl::Status status = DecodeDeltaHead(delta.Bytes()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(Message(status)), HasSubstr("more base ranges than chunks"));
 }
 
 TEST(MalformedTest, RecordsAreRefusedForWhatIsWrongWithThem) {
