@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "aetherfs/base/sha256.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/client/hash_chunks.h"
 #include "fmt/format.h"
@@ -56,11 +57,13 @@ std::string_view LoadedDelta::BytesAtHand(const DeltaPatch& patch) const {
 }
 
 absl::StatusOr<std::string> DeltaFetcher::Download(const DatasetName& dataset, const Digest& digest,
-                                                   uint64_t offset, uint64_t size, TransferStats* stats) {
+                                                   uint64_t offset, uint64_t size, bool bypass_cache,
+                                                   TransferStats* stats) {
   block::v1::DownloadRequest request;
   request.set_dataset(dataset.str());
   request.set_kind(block::v1::OBJECT_KIND_DELTA);
   request.set_digest(digest.ToString());
+  request.set_bypass_cache(bypass_cache);
   auto* range = request.add_ranges();
   range->set_offset(offset);
   range->set_size(size);
@@ -83,6 +86,23 @@ absl::StatusOr<std::string> DeltaFetcher::Download(const DatasetName& dataset, c
   return bytes;
 }
 
+// All of a small delta, else its head: bytes that have their digest, if need be from around the caches.
+absl::StatusOr<std::string> DeltaFetcher::DownloadBeginning(const DatasetName& dataset,
+                                                            const DeltaOffer& offer, TransferStats* stats) {
+  const bool whole = offer.size <= kWhole;
+  for (const bool bypass_cache : {false, true}) {
+    ASSIGN_OR_RETURN(
+        std::string bytes,
+        Download(dataset, offer.digest, 0, whole ? offer.size : offer.head_size, bypass_cache, stats));
+    const bool right = whole ? Sha256::Of(bytes) == offer.digest : DecodeDeltaHead(bytes).ok();
+    if (right) return bytes;
+    ++stats->integrity_failures;
+  }
+  return absl::DataLossError(
+      fmt::format("delta {} of dataset {} does not have its digest, also around the caches",
+                  offer.digest.ToString(), dataset.str()));
+}
+
 absl::StatusOr<std::shared_ptr<const LoadedDelta>> DeltaFetcher::Load(const DatasetName& dataset,
                                                                       const DeltaOffer& offer,
                                                                       const Manifest& base,
@@ -90,8 +110,7 @@ absl::StatusOr<std::shared_ptr<const LoadedDelta>> DeltaFetcher::Load(const Data
                                                                       TransferStats* stats) {
   auto loaded = std::make_shared<LoadedDelta>();
   loaded->offer = offer;
-  const uint64_t first = offer.size <= kWhole ? offer.size : offer.head_size;
-  ASSIGN_OR_RETURN(std::string bytes, Download(dataset, offer.digest, 0, first, stats));
+  ASSIGN_OR_RETURN(std::string bytes, DownloadBeginning(dataset, offer, stats));
   loaded->behind_head = bytes.substr(offer.head_size);
   bytes.resize(offer.head_size);
   ASSIGN_OR_RETURN(DeltaHead head, DecodeDeltaHead(bytes));
@@ -117,9 +136,10 @@ absl::StatusOr<std::string> DeltaFetcher::FetchPatches(const DatasetName& datase
   const DeltaPatch& last = loaded.delta.patches[first + count - 1];
   const uint64_t size = last.offset + last.stored_size - begin.offset;
   if (begin.part == 0) {
-    return Download(dataset, loaded.offer.digest, loaded.offer.head_size + begin.offset, size, stats);
+    return Download(dataset, loaded.offer.digest, loaded.offer.head_size + begin.offset, size, false,
+                    stats);
   }
-  return Download(dataset, loaded.delta.parts[begin.part - 1].digest, begin.offset, size, stats);
+  return Download(dataset, loaded.delta.parts[begin.part - 1].digest, begin.offset, size, false, stats);
 }
 
 }  // namespace aetherfs

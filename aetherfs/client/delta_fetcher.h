@@ -49,8 +49,10 @@ class DeltaFetcher {
                                            size_t first, size_t count, TransferStats* stats);
 
  private:
+  absl::StatusOr<std::string> DownloadBeginning(const DatasetName& dataset, const DeltaOffer& offer,
+                                                TransferStats* stats);
   absl::StatusOr<std::string> Download(const DatasetName& dataset, const Digest& digest, uint64_t offset,
-                                       uint64_t size, TransferStats* stats);
+                                       uint64_t size, bool bypass_cache, TransferStats* stats);
 
   ServerClient* const client_;
 };

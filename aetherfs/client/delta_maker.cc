@@ -33,6 +33,9 @@ constexpr uint64_t kWorthIt = 4 * 1024;
 constexpr uint64_t kLeastGain = 32;
 // MiB of patch and base that the highest level's bounded tables can see.
 constexpr double kLargestForBest = 8;
+// So little is put into the delta also if it can't be made smaller: to ask for it would cost more.
+constexpr uint64_t kCheaperThanRequest = 4 * 1024;
+constexpr size_t kFrameOverhead = 32;
 // After so many patches of one file that gained nothing the rest of it is not tried.
 constexpr int kMaxPoorPatches = 2;
 
@@ -143,7 +146,9 @@ class Maker {
     }
     RETURN_IF_ERROR(sources_.ReadBase(encoded.base, &prefix));
     std::string& stored = encoded.stored;
-    const size_t most = patch.block_bytes - patch.block_bytes / kLeastGain;
+    const size_t most = patch.block_bytes <= kCheaperThanRequest
+                            ? patch.block_bytes + kFrameOverhead
+                            : patch.block_bytes - patch.block_bytes / kLeastGain;
     stored = encoder.Encode(prefix, raw, effort_.level, most);
     const int second = SecondLevel(stored.empty() ? raw.size() : stored.size(), prefix.size(), raw.size());
     if (second > effort_.level) {
