@@ -137,6 +137,7 @@ TEST_F(AgentCommandsTest, StatusShowsVersionsAgesAndErrors) {
             "maxmind/city:latest  current, pinned  aaaaaaaaaaaa  1m05s       2.0s     1  "
             "/data/maxmind/city:latest\n"
             "x/y:v1               failing          -                 -          -     0  /data/x/y:v1\n"
+            "maxmind/city:latest: the last update received 7 B in 0 requests and reused 0 B (0ms)\n"
             "maxmind/city:latest: the check refused bbbbbbbbbbbb\n"
             "x/y:v1: no\\x0aserver\n"
             "\n"

@@ -32,6 +32,19 @@ std::string Age(int64_t unix_micros, absl::Time now) {
   return FormatElapsed(std::max(absl::ZeroDuration(), now - absl::FromUnixMicros(unix_micros)));
 }
 
+// "the last update received 9.4 KiB (all of it deltas) in 1 request and reused 2.4 MiB (48ms)"
+std::string UpdateText(const agent::v1::UpdateStats& stats) {
+  std::string deltas;
+  if (stats.delta_bytes() > 0) {
+    deltas = stats.delta_bytes() == stats.downloaded_bytes()
+                 ? " (all of it deltas)"
+                 : fmt::format(" ({} of it deltas)", FormatSize(stats.delta_bytes()));
+  }
+  return fmt::format("the last update received {}{} in {} and reused {} ({})",
+                     FormatSize(stats.downloaded_bytes()), deltas, CountOf(stats.requests(), "request"),
+                     FormatSize(stats.reused_bytes()), FormatElapsed(absl::Seconds(stats.seconds())));
+}
+
 }  // namespace
 
 std::string_view StateName(SubscriptionStatus::State state) {
@@ -124,6 +137,7 @@ void PrintSubscriptions(const std::vector<SubscriptionStatus>& statuses, absl::T
   table.Print(out);
   for (const SubscriptionStatus& status : statuses) {
     const std::string reference = TerminalText(status.subscription().reference());
+    if (status.has_last_update()) out << reference << ": " << UpdateText(status.last_update()) << '\n';
     if (!status.error().empty()) out << reference << ": " << TerminalText(status.error()) << '\n';
     for (const std::string& digest : status.bad_digests()) {
       out << reference << ": the check refused " << ShortDigest(digest) << '\n';

@@ -119,7 +119,13 @@ absl::StatusOr<std::shared_ptr<const LoadedDelta>> DeltaFetcher::Load(const Data
   }
   ASSIGN_OR_RETURN(loaded->canonical, ApplyManifestPatch(head, EncodeManifest(base)));
   if (head.leaves_out_digests) {
-    RETURN_IF_ERROR(FillDigests(head.delta, *loaded, base, read_base, &loaded->canonical));
+    const absl::Status filled = FillDigests(head.delta, *loaded, base, read_base, &loaded->canonical);
+    if (absl::IsNotFound(filled)) {
+      // A consumer that keeps a part of the base can't compute all digests; it still can use patches.
+      ASSIGN_OR_RETURN(loaded->canonical, Fetcher(client_).FetchManifest(dataset, offer.to, stats));
+    } else {
+      RETURN_IF_ERROR(filled);
+    }
   }
   RETURN_IF_ERROR(CheckManifest(head, loaded->canonical));
   ASSIGN_OR_RETURN(Manifest target, DecodeManifest(loaded->canonical));

@@ -38,8 +38,9 @@ class DeltaFetcher {
   explicit DeltaFetcher(ServerClient* client) : client_(client) {}
 
   // `base` is the manifest of the offer's base; `read_base` is asked for what patches are made against, if
-  // the digests of what they yield were left out; its errors are returned. DATA_LOSS if the delta is not
-  // what was offered, does not fit, or yields another manifest than the target's.
+  // the digests of what they yield were left out; its errors are returned, but with NOT_FOUND the manifest
+  // is fetched instead. DATA_LOSS if the delta is not what was offered, does not fit, or yields another
+  // manifest than the target's.
   absl::StatusOr<std::shared_ptr<const LoadedDelta>> Load(const DatasetName& dataset,
                                                           const DeltaOffer& offer, const Manifest& base,
                                                           BaseReader read_base, TransferStats* stats);
