@@ -31,6 +31,7 @@ constexpr size_t kMaxWaiting = 16 * kMiB;
 constexpr uint64_t kWorthIt = 4 * 1024;
 // A patch, and a delta, must save this share of what it stands for.
 constexpr uint64_t kLeastGain = 32;
+constexpr int kProbeLevel = 1;
 // MiB of patch and base that the highest level's bounded tables can see.
 constexpr double kLargestForBest = 8;
 // So little is put into the delta also if it can't be made smaller: to ask for it would cost more.
@@ -140,7 +141,10 @@ class Maker {
       }
     }
     RETURN_IF_ERROR(sources_.ReadTarget(patch, &raw));
-    if (patch.searched != PlannedPatch::kNothing) {
+    // What blocks can't compress, high levels can't either; only long matches with the base help, which the
+    // lowest finds as well. If they lay somewhere else, they would be shared chunks.
+    const bool incompressible = patch.block_bytes + raw.size() / kLeastGain > raw.size();
+    if (patch.searched != PlannedPatch::kNothing && !incompressible) {
       ASSIGN_OR_RETURN(const std::shared_ptr<const SampleIndex> samples, IndexOf(patch.searched));
       encoded.base = samples->Choose(raw, patch.searched, patch.base, max_base_);
     }
@@ -149,8 +153,10 @@ class Maker {
     const size_t most = patch.block_bytes <= kCheaperThanRequest
                             ? patch.block_bytes + kFrameOverhead
                             : patch.block_bytes - patch.block_bytes / kLeastGain;
-    stored = encoder.Encode(prefix, raw, effort_.level, most);
-    const int second = SecondLevel(stored.empty() ? raw.size() : stored.size(), prefix.size(), raw.size());
+    if (!incompressible || !encoder.Encode(prefix, raw, kProbeLevel, most).empty()) {
+      stored = encoder.Encode(prefix, raw, effort_.level, most);
+    }
+    const int second = incompressible ? 0 : SecondLevel(stored.size(), prefix.size(), raw.size());
     if (second > effort_.level) {
       std::string better = encoder.Encode(prefix, raw, second, stored.empty() ? most : stored.size());
       if (!better.empty()) stored = std::move(better);
@@ -197,7 +203,7 @@ class Maker {
     constexpr double kNearlyEqual = 0.01;
     constexpr int kOptimal = 16;
     constexpr absl::Duration kForOneMiB = absl::Milliseconds(350);
-    const double share = static_cast<double>(stored) / static_cast<double>(raw);
+    const double share = stored == 0 ? 1 : static_cast<double>(stored) / static_cast<double>(raw);
     const double size = static_cast<double>(base + raw) / static_cast<double>(kMiB);
     if (absl::Now() + kForOneMiB * size > second_tries_until_) return 0;
     if (share < kNearlyEqual) return size <= kLargestForBest ? PatchEncoder::kMaxLevel : 0;
@@ -302,7 +308,7 @@ DeltaEffort DeltaEffortFor(uint64_t fresh_bytes) {
   if (fresh_bytes <= 4 * kMiB) return {12, absl::Milliseconds(800), 2 * kMiB};
   if (fresh_bytes <= 24 * kMiB) return {12, absl::Milliseconds(1500), 2 * kMiB};
   if (fresh_bytes <= 56 * kMiB) return {12, absl::ZeroDuration(), 2 * kMiB};
-  return {6, absl::ZeroDuration(), 1 * kMiB};
+  return {4, absl::ZeroDuration(), 1 * kMiB};
 }
 
 absl::StatusOr<std::optional<MadeDelta>> MakeDelta(ServerClient* client, const DatasetName& dataset,
