@@ -24,6 +24,7 @@ struct LocalSource {
   // From this source's snapshot to the one that is made; chunks that no source has are made of it where
   // that costs less than blocks. Null: none.
   std::shared_ptr<const LoadedDelta> delta = nullptr;
+  bool durable = true;  // false: its files may not be synced yet
 };
 
 // How a directory is filled.

@@ -22,14 +22,16 @@ std::vector<PatchRequest> PlanPatches(const LoadedDelta& loaded, std::span<const
   const std::vector<DeltaPatch>& patches = loaded.delta.patches;
   for (uint32_t i = 0; i < patches.size(); ++i) {
     uint64_t saved = 0;
+    bool any = false;
     for (const uint32_t index : patches[i].chunks) {
       if (!wanted[index]) continue;
+      any = true;
       const Manifest::Chunk& chunk = target.chunks[index];
       const Manifest::Frame& frame = target.frames[chunk.frame];
       saved += uint64_t{frame.stored_size} * chunk.size / frame.raw_size;
     }
     const bool at_hand = loaded.BytesAtHand(patches[i]).data() != nullptr;
-    if (saved == 0 || (!at_hand && saved <= patches[i].stored_size)) continue;
+    if (!any || (!at_hand && saved <= patches[i].stored_size)) continue;
     bool joined = false;
     if (!requests.empty() && !at_hand && !requests.back().at_hand) {
       const PatchRequest& last = requests.back();

@@ -23,6 +23,12 @@ bool IsFinished(const Publication& publication) {
   return publication.state() == Publication::STATE_DONE || publication.state() == Publication::STATE_FAILED;
 }
 
+void LogWarningOf(const absl::StatusOr<PublishResult>& result) {
+  if (!result.ok() || result->warning.empty()) return;
+  LogWarning("publish was not as it should be",
+             {{"dataset", result->dataset.str()}, {"warning", result->warning}});
+}
+
 // Whether trying again can't help, as the caller's words, files or expectations are what is wrong.
 bool IsPermanent(const absl::Status& status) {
   switch (status.code()) {
@@ -171,6 +177,7 @@ void PublicationQueue::Publish(const agent::v1::PublishRequest& request,
   }
   pool_->Submit([this, options = *std::move(options), done = std::move(done)] {
     absl::StatusOr<PublishResult> result = PublishDirectory(*client_, options, nullptr, &cancelled_);
+    LogWarningOf(result);
     metrics_->publications.With({result.ok() ? "done" : "failed"}).Increment();
     done(std::move(result));
     absl::MutexLock lock(&mutex_);
@@ -237,6 +244,7 @@ void PublicationQueue::Attempt(const std::string& id) {
   options->nonce = nonce;
   const absl::StatusOr<PublishResult> result = PublishDirectory(*client_, *options, nullptr, &cancelled_);
   if (!result.ok() && cancelled_.load()) return;  // the next process goes on
+  LogWarningOf(result);
   Ended(id, result);
 }
 

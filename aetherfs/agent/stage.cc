@@ -145,6 +145,7 @@ class Stager {
   std::string work_name_;
   UniqueFd work_;
   bool has_work_ = false;       // the work directory is there
+  bool resumed_ = false;        // it was before this attempt
   bool fits_ = false;           // the plan, on the disk
   std::vector<bool> complete_;  // by entry; empty: none
   MaterializePlan plan_;
@@ -192,7 +193,7 @@ absl::Status Stager::Open() {
   const int work =
       ::openat(tree_->root_fd(), work_name_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   work_.reset(work);
-  has_work_ = work_.valid();
+  has_work_ = resumed_ = work_.valid();
   return LookAtWhatIsThere();
 }
 
@@ -523,7 +524,14 @@ absl::Status Stager::SyncAll() {
   for (const uint32_t e : plan_.entries) {
     if (manifest_.entries[e].type == EntryType::kDirectory) directories.push_back(e);
   }
-  if (new_files_ > kSyncOneByOne || directories.size() > kSyncOneByOne) return SyncFileSystem(directory_);
+  // Which files an attempt before this one finished, and what else was linked before it was synced, is not
+  // worth knowing.
+  const bool others =
+      resumed_ || std::any_of(plan_.links.begin(), plan_.links.end(),
+                              [this](const auto& link) { return !sources_[link.source].durable; });
+  if (others || new_files_ > kSyncOneByOne || directories.size() > kSyncOneByOne) {
+    return SyncFileSystem(directory_);
+  }
   for (const uint32_t e : to_fill_) {
     const absl::StatusOr<UniqueFd> fd = tree_->OpenForReading(e);
     if (!fd.ok()) return SyncFileSystem(directory_);  // its mode keeps its own owner off

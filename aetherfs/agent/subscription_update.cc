@@ -132,7 +132,12 @@ absl::Status SubscriptionRunner::Stage(const SnapshotKey& key, agent::v1::Update
   update.sources = std::move(sources);
   update.bases = std::move(bases);
   update.directory = context_.store->StagingPath(key);
-  update.scratch = [this](const Digest& digest) { return context_.store->StagingPath(KeyOf(digest)); };
+  // Another subscription may just be staging that version for itself, or tidying up.
+  update.scratch = [&](const Digest& digest) {
+    const std::string name = fmt::format("{}.between.{}", key.Name(), digest.Short());
+    leases.push_back(context_.store->Take(spec_.dataset, name));
+    return JoinPath(ParentPath(context_.store->StagingPath(key)), name);
+  };
   update.options.read_only = true;
   update.options.include = spec_.include;
   update.options.exclude = spec_.exclude;
@@ -142,6 +147,10 @@ absl::Status SubscriptionRunner::Stage(const SnapshotKey& key, agent::v1::Update
       StageUpdate(*context_.fetcher, std::move(update), &transfer, &cancelled_);
   account();
   RETURN_IF_ERROR(result.status());
+  if (!result->warning.empty()) {
+    LogWarning("update was not as it should be",
+               {{"subscription", reference_}, {"warning", result->warning}});
+  }
   if (!manifest_is_here) unsaved_manifest_ = std::move(result->canonical);
   stats->set_files(result->files.files);
   stats->set_bytes(result->files.bytes);

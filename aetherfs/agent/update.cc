@@ -6,7 +6,7 @@
 #include "aetherfs/agent/base_files.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/os/file.h"
-#include "aetherfs/telemetry/log.h"
+#include "fmt/format.h"
 
 namespace aetherfs {
 namespace {
@@ -30,7 +30,7 @@ class Updater {
     for (const std::string& path : between_) {
       const absl::Status removed = RemoveTree(path);
       if (!removed.ok()) {
-        LogWarning("could not remove a version between", {{"path", path}, {"error", removed}});
+        result_.warning = fmt::format("a version on the way could not be removed: {}", Message(removed));
       }
     }
     RETURN_IF_ERROR(status);
@@ -49,9 +49,9 @@ class Updater {
       if (absl::IsCancelled(loaded.status())) return loaded.status();
       if (!loaded.ok()) {
         ++stats_->delta_failures;
-        LogWarning("a delta can't be used", {{"dataset", request_.dataset.str()},
-                                             {"delta", offer.digest.ToString()},
-                                             {"error", loaded.status()}});
+        result_.warning =
+            fmt::format("delta {} of dataset {} could not be used: {}", offer.digest.ToString(),
+                        request_.dataset.str(), Message(loaded.status()));
         std::erase_if(request_.offers, [&](const DeltaOffer& o) { return o.digest == offer.digest; });
         continue;
       }
@@ -98,16 +98,19 @@ class Updater {
     const Digest digest = delta->offer.to;
     const std::shared_ptr<const Manifest> manifest = delta->manifest;
     between_.push_back(request_.scratch(digest));
+    // What a killed process left may not have been synced, or is not what it looks like.
+    RETURN_IF_ERROR(RemoveTree(between_.back()));
     RETURN_IF_ERROR(MakeDirectories(between_.back(), 0700));
     MaterializeOptions options = request_.options;
-    options.durable = false;  // nobody looks for it after a power failure
+    options.durable = false;  // what is linked from it is synced with what is linked to
     request_.sources[source].delta = std::move(delta);
     const auto made = Materialize(fetcher_, request_.dataset, *manifest, between_.back(), request_.sources,
                                   options, stats_, cancelled_);
     request_.sources[source].delta = nullptr;
     RETURN_IF_ERROR(made.status());
     request_.bases.push_back({digest, manifest, request_.sources.size()});
-    request_.sources.push_back({between_.back(), manifest.get(), true, nullptr});
+    request_.sources.push_back(
+        {.directory = between_.back(), .manifest = manifest.get(), .may_link = true, .durable = false});
     return absl::OkStatus();
   }
 

@@ -44,7 +44,8 @@ struct UpdateRequest {
   std::vector<BaseOnDisk> bases = {};
   std::vector<DeltaOffer> offers = {};
   std::string directory = {};  // that is filled, as Materialize() does it
-  // Where a version that lies between can be made; it is removed again.
+  // Where a version that lies between can be made, with nobody else at it. What is there is removed, before
+  // and after.
   std::function<std::string(const Digest&)> scratch = {};
   MaterializeOptions options = {};
   // Set once it is known how many bytes of files must be received or made of deltas; may be null.
@@ -55,6 +56,7 @@ struct UpdateResult {
   std::shared_ptr<const Manifest> manifest;
   std::string canonical;
   MaterializeResult files;
+  std::string warning;  // what was not as it should be, but harmed nothing: a delta that can't be used
 };
 
 // Makes a directory the wanted snapshot in the cheapest way that is known: from what is on disk, by a delta

@@ -31,6 +31,9 @@ Json ListJson(const Strings& strings) {
   return json;
 }
 
+// All that a consumer may have to fetch of it.
+uint64_t SizeOf(const dataset::v1::Delta& delta) { return delta.size() + delta.parts_size(); }
+
 void AddPublication(const dataset::v1::Publication& publication, Json& json) {
   json["kind"] = "publish";
   json["tags"] = ListJson(publication.tags());
@@ -45,7 +48,7 @@ void AddPublication(const dataset::v1::Publication& publication, Json& json) {
   for (const dataset::v1::Delta& delta : publication.deltas()) {
     deltas.push_back({{"digest", delta.digest()},
                       {"from", delta.from()},
-                      {"bytes", delta.size()},
+                      {"bytes", SizeOf(delta)},
                       {"head_bytes", delta.head_size()}});
   }
   json["deltas"] = std::move(deltas);
@@ -79,7 +82,7 @@ std::string ShortDigest(const std::string& digest) {
 }
 
 std::string DeltaText(const dataset::v1::Delta& delta) {
-  return fmt::format("from {} {}", ShortDigest(delta.from()), FormatSize(delta.size()));
+  return fmt::format("from {} {}", ShortDigest(delta.from()), FormatSize(SizeOf(delta)));
 }
 
 Json SnapshotJson(const dataset::v1::Snapshot& snapshot) {

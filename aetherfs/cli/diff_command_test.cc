@@ -4,12 +4,14 @@
 
 #include "aetherfs/base/random.h"
 #include "aetherfs/cli/testing/cli_runner.h"
+#include "aetherfs/client/testing/tree.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace aetherfs {
 namespace {
 
+using testing::ContainsRegex;
 using testing::HasSubstr;
 
 TEST(DiffCommandTest, TellsWhatWasAddedRemovedAndChanged) {
@@ -43,7 +45,8 @@ TEST(DiffCommandTest, TellsWhatWasAddedRemovedAndChanged) {
       "~ mode  1 B  (mode 0644 -> 0755)\n"
       "+ sub/added  5 B\n"
       "1 added, 2 removed, 3 changed, 2 unchanged (1 with another time)\n"
-      "10 B in files that differ, 10 B of it new, ";
+      "10 B in files that differ, 10 B of it new\n"
+      "to receive: ";
   EXPECT_EQ(result.out.substr(0, expected.size()), expected);
 
   const Json json = cli.Run({"diff", "a/b:v1", "a/b:v2", "-o", "json"}).json();
@@ -64,7 +67,8 @@ TEST(DiffCommandTest, SameVersionHasNoDifference) {
   cli.Publish("a/b", "d");
   EXPECT_EQ(cli.Run({"diff", "a/b", "a/b:latest"}).out,
             "0 added, 0 removed, 0 changed, 1 unchanged\n"
-            "0 B in files that differ, 0 B of it new, 0 B to download\n");
+            "0 B in files that differ, 0 B of it new\n"
+            "to receive: 0 B in blocks\n");
 }
 
 TEST(DiffCommandTest, BytesCountOnlyChunksThatTheOldVersionLacks) {
@@ -79,6 +83,30 @@ TEST(DiffCommandTest, BytesCountOnlyChunksThatTheOldVersionLacks) {
   EXPECT_EQ(json["changed_bytes"], 2'000'000);
   EXPECT_LE(json["new_chunk_bytes"], 256 * 1024);
   EXPECT_LE(json["download_bytes"], 260 * 1024);
+}
+
+TEST(DiffCommandTest, TellsWhatAnUpdateCostsByDeltas) {
+  CliRunner cli;
+  std::string text = RandomText(1'000'000, 1);
+  cli.Write("d/f", text);
+  const std::string first = cli.Publish("a/b", "d");
+  for (const size_t at : {200'000, 700'000}) {
+    text.replace(at, 7, "changed");
+    cli.Write("d/f", text);
+    cli.Publish("a/b", "d");
+  }
+  EXPECT_THAT(cli.Run({"diff", "a/b@" + first, "a/b"}).out,
+              ContainsRegex(
+                  "to receive: .* as a chain of 2 deltas, manifest included \\(otherwise .* in blocks\\)"));
+  const Json update = cli.Run({"diff", "a/b@" + first, "a/b", "-o", "json"}).json()["update"];
+  EXPECT_EQ(update["by"], "deltas");
+  EXPECT_EQ(update["deltas"], 2);
+  EXPECT_EQ(update["delta_requests"], 2);
+  EXPECT_GT(update["delta_bytes"], 0);
+  EXPECT_GT(update["block_bytes"], update["delta_bytes"]);
+  const CliRunner::Result back = cli.Run({"diff", "a/b", "a/b@" + first});
+  EXPECT_THAT(back.out, HasSubstr(" in blocks\n"));
+  EXPECT_EQ(cli.Run({"diff", "a/b", "a/b@" + first, "-o", "json"}).json()["update"]["by"], "blocks");
 }
 
 TEST(DiffCommandTest, MissingSideIsNamed) {

@@ -127,6 +127,7 @@ class PublishCommand : public CliCommand {
     message.set_unchanged(result->unchanged);
     message.set_seconds(absl::ToDoubleSeconds(result->elapsed));
     PrintResult(context, message);
+    if (!result->warning.empty()) context.Note("note: " + TerminalText(result->warning));
     return absl::OkStatus();
   }
 

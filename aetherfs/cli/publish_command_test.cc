@@ -1,5 +1,6 @@
 #include "aetherfs/cli/testing/cli_runner.h"
 #include "aetherfs/cli/testing/fake_agent.h"
+#include "aetherfs/client/testing/tree.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -8,6 +9,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 
 TEST(PublishCommandTest, PrintsAReferenceForEachTag) {
   CliRunner cli;
@@ -99,6 +101,29 @@ TEST(PublishCommandTest, MissingPathIsNamed) {
   const CliRunner::Result result = cli.Run({"publish", "a/b", "nothing-here"});
   EXPECT_EQ(result.status, 3);
   EXPECT_THAT(result.err, HasSubstr("nothing-here"));
+}
+
+TEST(PublishCommandTest, DeltaThatCannotBeKeptIsANote) {
+  CliRunner cli;
+  std::string text = RandomText(1'000'000, 1);
+  cli.Write("d/f", text);
+  cli.Publish("a/b", "d");
+  text.replace(500'000, 7, "changed");
+  cli.Write("d/f", text);
+  int uploads = 0;
+  cli.server().SetTransferHook([&](FakeServerClient::Method method, const Digest&) {
+    // A block, the manifest; then comes the delta.
+    if (method == FakeServerClient::Method::kUpload && ++uploads == 2) {
+      cli.server().FailNext(FakeServerClient::Method::kUpload, absl::UnavailableError("the store is full"));
+    }
+  });
+  const CliRunner::Result result = cli.Run({"publish", "a/b", "d"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("published 1 file"));
+  EXPECT_THAT(result.err, HasSubstr("\nnote: no delta from version "));
+  EXPECT_THAT(result.err, HasSubstr("the store is full"));
+  cli.Write("d/f", RandomText(1'000'000, 2));
+  EXPECT_THAT(cli.Run({"publish", "a/b", "d"}).err, Not(HasSubstr("note: ")));
 }
 
 TEST(PublishCommandTest, CacheDirectoryThatCannotBeWrittenIsDoneWithout) {

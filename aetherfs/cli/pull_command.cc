@@ -66,6 +66,7 @@ class PullCommand : public CliCommand {
                          {"downloaded_bytes", stats.downloaded_bytes.load()},
                          {"reused_bytes", result.reused_bytes},
                          {"delta_bytes", result.delta_bytes},
+                         {"delta_failures", stats.delta_failures.load()},
                          {"requests", stats.requests.load()},
                          {"integrity_failures", stats.integrity_failures.load()},
                          {"unchanged", result.unchanged},

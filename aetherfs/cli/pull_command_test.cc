@@ -56,6 +56,7 @@ TEST(PullCommandTest, JsonHasTheFieldsThatScriptsRelyOn) {
   EXPECT_EQ(json["bytes"], cli.Read("v1/same").size() * 2 + 1 + 10);
   EXPECT_EQ(json["downloaded_bytes"], cli.server().downloaded_bytes() - before);
   EXPECT_EQ(json["delta_bytes"], 0);
+  EXPECT_EQ(json["delta_failures"], 0);
   EXPECT_GE(json["requests"], 2);
   EXPECT_EQ(json["unchanged"], false);
   EXPECT_TRUE(json["reused_bytes"].is_number());

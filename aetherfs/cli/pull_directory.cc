@@ -101,6 +101,7 @@ class Puller {
     result_.bytes = done.files.bytes;
     result_.reused_bytes = done.files.reused_bytes;
     result_.delta_bytes = progress_->transfer.delta_bytes.load();
+    result_.warning = std::move(done.warning);
     return absl::OkStatus();
   }
 

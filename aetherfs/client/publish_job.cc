@@ -11,7 +11,6 @@
 #include "aetherfs/client/block_uploader.h"
 #include "aetherfs/client/fetcher.h"
 #include "aetherfs/client/publish_pipeline.h"
-#include "aetherfs/telemetry/log.h"
 #include "fmt/format.h"
 
 namespace aetherfs {
@@ -115,6 +114,7 @@ PublishResult PublishJob::ResultOf(const Digest& digest, const StatCache::Totals
   result.new_bytes = new_bytes_;
   result.uploaded_bytes = uploaded_bytes_;
   result.delta_bytes = delta_bytes_;
+  result.warning = warning_;
   result.seq = seq;
   result.unchanged = unchanged;
   result.elapsed = absl::Now() - began_;
@@ -142,6 +142,7 @@ absl::StatusOr<PublishResult> PublishJob::Attempt() {
   needed_blocks_.clear();
   deltas_.clear();
   delta_bytes_ = 0;
+  warning_.clear();
   ChunkTable table;
   std::optional<Manifest> last;
   if (!reuse_nothing_) RETURN_IF_ERROR(LoadBases(&table, &last));
@@ -359,9 +360,8 @@ absl::Status PublishJob::MakeDeltas(const KnownSnapshot& target, size_t manifest
     if (absl::IsCancelled(delta.status())) return delta.status();
     if (!delta.ok()) {
       // Consumers do without: it only saves bytes.
-      LogWarning(
-          "no delta could be made",
-          {{"dataset", options_.dataset.str()}, {"from", digest.ToString()}, {"error", delta.status()}});
+      warning_ = fmt::format("no delta from version {} could be made, so its consumers will fetch more: {}",
+                             digest.Short(), Message(delta.status()));
     } else if (delta->has_value()) {
       deltas_.push_back((*delta)->announcement);
       delta_bytes_ += (*delta)->uploaded_bytes;

@@ -70,7 +70,8 @@ class PublishJob {
   absl::StatusOr<Manifest> MakeManifest(const PublishPipeline& pipeline, ChunkTable& table);
   // The size of the object that it is stored as.
   absl::StatusOr<size_t> UploadManifest(const Digest& digest, const std::string& canonical);
-  // From the current snapshot of every tag that moves; fills deltas_. Fails only if cancelled.
+  // From the current snapshot of every tag that moves; fills deltas_, or warning_ if one could not be made.
+  // Fails only if cancelled.
   absl::Status MakeDeltas(const KnownSnapshot& target, size_t manifest_object_size);
   absl::StatusOr<dataset::v1::PublishResponse> Commit(const Digest& digest);
   // What is gone of what the last attempt needed must not be reused.
@@ -107,6 +108,7 @@ class PublishJob {
   uint64_t uploaded_bytes_ = 0;
   std::vector<dataset::v1::Delta> deltas_;
   uint64_t delta_bytes_ = 0;
+  std::string warning_;
 };
 
 }  // namespace aetherfs

@@ -44,6 +44,7 @@ struct PublishResult {
   uint64_t seq = 0;
   bool unchanged = false;
   absl::Duration elapsed;
+  std::string warning;  // what was not as it should be, but harmed nothing: no delta could be made
 };
 
 // How far a publish is; may be read by other threads while it runs.

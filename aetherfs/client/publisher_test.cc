@@ -11,16 +11,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
-#include <memory>
 #include <set>
 
-#include "absl/synchronization/mutex.h"
 #include "aetherfs/base/status.h"
-#include "aetherfs/base/testing/fake_clock.h"
 #include "aetherfs/client/block_uploader.h"
 #include "aetherfs/client/publish_job.h"
-#include "aetherfs/client/testing/fake_server_client.h"
-#include "aetherfs/client/testing/tree.h"
+#include "aetherfs/client/testing/publisher_fixture.h"
 #include "aetherfs/os/file.h"
 #include "fmt/format.h"
 #include "gmock/gmock.h"
@@ -30,12 +26,8 @@ namespace aetherfs {
 namespace {
 
 using Method = FakeServerClient::Method;
-using ::testing::AnyOf;
-using ::testing::ElementsAre;
-using ::testing::Eq;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
 using ::testing::SizeIs;
 
 // While it lives, this thread, and those that it starts, may open only what its user may: a superuser too.
@@ -64,35 +56,6 @@ void AppendTo(const std::string& path) {
   std::ofstream file(path, std::ios::app);
   file << "more";
 }
-
-class PublisherTest : public ::testing::Test {
- protected:
-  PublisherTest() {
-    options_.dataset = *DatasetName::Parse("geo/city");
-    options_.tags = {"latest"};
-    options_.path = JoinPath(dir_.path(), "tree");
-    options_.cache_dir = JoinPath(dir_.path(), "cache");
-    MakeDirectories(options_.path).IgnoreError();
-  }
-
-  std::string Tree(const std::string& path) { return JoinPath(options_.path, path); }
-  absl::StatusOr<PublishResult> Publish() { return PublishDirectory(client_, options_); }
-  absl::StatusOr<PublishResult> PublishWith(ReadHook hook) {
-    return PublishJob(&client_, options_, nullptr, nullptr, std::move(hook)).Run();
-  }
-  // What was published is what is there.
-  void ExpectRoundTrip(const Digest& digest) {
-    const std::string copy = JoinPath(dir_.path(), "copy");
-    RemoveTree(copy).IgnoreError();
-    const absl::Status status = PullTree(client_, options_.dataset, digest, copy);
-    ASSERT_TRUE(status.ok()) << status;
-    EXPECT_EQ(DescribeTree(copy), DescribeTree(options_.path));
-  }
-
-  TemporaryDirectory dir_ = *TemporaryDirectory::Create("publisher");
-  FakeServerClient client_;
-  PublishOptions options_;
-};
 
 TEST_F(PublisherTest, EveryKindOfTreeComesBackByteForByte) {
   for (uint64_t seed = 1; seed <= 4; ++seed) {
@@ -427,110 +390,6 @@ TEST_F(PublisherTest, CorruptBaseManifestOnlyCostsBytes) {
   ASSERT_TRUE(second.ok()) << second.status();
   client_.CorruptDownloads(first->digest, 0);
   ExpectRoundTrip(second->digest);
-}
-
-// The files were written long before the scan, by this clock, so the stat cache trusts them.
-class PublisherLaterTest : public PublisherTest {
- protected:
-  absl::StatusOr<PublishResult> PublishCounting() {
-    read_.clear();
-    return PublishJob(
-               &client_, options_, nullptr, nullptr,
-               [this](const std::string& path) {
-                 absl::MutexLock lock(&mutex_);
-                 read_.insert(path);
-               },
-               &clock_)
-        .Run();
-  }
-
-  FakeClock clock_{absl::Now() + absl::Hours(1)};
-  absl::Mutex mutex_;
-  std::set<std::string> read_;
-};
-
-TEST_F(PublisherLaterTest, UnchangedTreeIsNotReadAndCostsOneCall) {
-  MakeRandomTree(options_.path, 4);
-  const auto first = PublishCounting();
-  ASSERT_TRUE(first.ok()) << first.status();
-  EXPECT_THAT(read_, Not(IsEmpty()));
-  const int uploads = client_.Calls(Method::kUpload);
-  const int publishes = client_.Calls(Method::kPublish);
-  const int downloads = client_.Calls(Method::kDownload);
-  const auto second = PublishCounting();
-  ASSERT_TRUE(second.ok()) << second.status();
-  EXPECT_THAT(read_, IsEmpty());
-  EXPECT_TRUE(second->unchanged);
-  EXPECT_EQ(second->digest, first->digest);
-  EXPECT_EQ(second->files, first->files);
-  EXPECT_EQ(second->bytes, first->bytes);
-  EXPECT_EQ(second->chunks, first->chunks);
-  EXPECT_EQ(second->uploaded_bytes, 0u);
-  EXPECT_EQ(client_.Calls(Method::kUpload), uploads);
-  EXPECT_EQ(client_.Calls(Method::kPublish), publishes);
-  EXPECT_EQ(client_.Calls(Method::kDownload), downloads);
-}
-
-TEST_F(PublisherLaterTest, OnlyTheFileThatChangedIsRead) {
-  MakeRandomTree(options_.path, 4);
-  WriteTestFile(Tree("changing"), "old");
-  ASSERT_TRUE(PublishCounting().ok());
-  WriteTestFile(Tree("changing"), "new, and longer");
-  WriteTestFile(Tree("added"), "added");
-  const auto result = PublishCounting();
-  ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_THAT(read_, ElementsAre("added", "changing"));
-  ExpectRoundTrip(result->digest);
-}
-
-TEST_F(PublisherLaterTest, RemovedAndRenamedFilesAreSeen) {
-  WriteTestFile(Tree("a"), "1");
-  WriteTestFile(Tree("b"), RandomBytes(200'000, 1));
-  WriteTestFile(Tree("c"), "3");
-  ASSERT_TRUE(PublishCounting().ok());
-  RemoveFile(Tree("a")).IgnoreError();
-  ASSERT_TRUE(Rename(Tree("b"), Tree("moved")).ok());
-  const auto result = PublishCounting();
-  ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_THAT(read_, ElementsAre("moved"));
-  EXPECT_EQ(result->new_chunks, 0u);
-  ExpectRoundTrip(result->digest);
-}
-
-TEST_F(PublisherLaterTest, UnchangedTreeWhoseSnapshotIsGoneIsUploadedAgain) {
-  MakeRandomTree(options_.path, 4);
-  const auto first = PublishCounting();
-  ASSERT_TRUE(first.ok()) << first.status();
-  for (const Digest& block : client_.Blocks("geo/city")) client_.RemoveObject("geo/city", block);
-  options_.tags = {"other"};
-  const auto second = PublishCounting();
-  ASSERT_TRUE(second.ok()) << second.status();
-  EXPECT_EQ(client_.TagDigest("geo/city", "other"), second->digest);
-  ExpectRoundTrip(second->digest);
-}
-
-TEST_F(PublisherLaterTest, TagThatWasMovedAwayIsMovedBack) {
-  WriteTestFile(Tree("a"), "1");
-  const auto first = PublishCounting();
-  ASSERT_TRUE(first.ok()) << first.status();
-  WriteTestFile(Tree("a"), "22");
-  const auto second = PublishCounting();
-  ASSERT_TRUE(second.ok()) << second.status();
-  client_.SetTag("geo/city", "latest", first->digest);
-  const auto third = PublishCounting();
-  ASSERT_TRUE(third.ok()) << third.status();
-  EXPECT_EQ(third->digest, second->digest);
-  EXPECT_FALSE(third->unchanged);
-  EXPECT_EQ(client_.TagDigest("geo/city", "latest"), second->digest);
-}
-
-TEST_F(PublisherLaterTest, ServerThatOnlyRemembersIsAskedToPublish) {
-  WriteTestFile(Tree("a"), "1");
-  ASSERT_TRUE(PublishCounting().ok());
-  client_.SetStale(true);
-  const int publishes = client_.Calls(Method::kPublish);
-  ASSERT_TRUE(PublishCounting().ok());
-  EXPECT_EQ(client_.Calls(Method::kPublish), publishes + 1);
 }
 
 TEST_F(PublisherTest, DamagedCachesAreIgnored) {

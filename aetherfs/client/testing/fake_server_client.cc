@@ -12,8 +12,6 @@
 namespace aetherfs {
 namespace {
 
-using block::v1::OBJECT_KIND_MANIFEST;
-
 // The journal's clock: one second an entry.
 constexpr int64_t kFirstEntryMicros = 1'800'000'000'000'000;
 
@@ -124,7 +122,7 @@ void FakeServerClient::BreakStreams(const absl::Status& status) {
 bool FakeServerClient::RemoveObject(const std::string& dataset, const Digest& digest) {
   absl::MutexLock lock(&mutex_);
   Dataset& d = datasets_[dataset];
-  return d.blocks.erase(digest) + d.manifests.erase(digest) > 0;
+  return d.blocks.erase(digest) + d.manifests.erase(digest) + d.deltas.erase(digest) > 0;
 }
 
 void FakeServerClient::Condemn(const std::string& dataset, const std::vector<Digest>& blocks) {
@@ -141,8 +139,7 @@ void FakeServerClient::AddObject(const std::string& dataset, block::v1::ObjectKi
                                  const Digest& digest, std::string object) {
   absl::MutexLock lock(&mutex_);
   Dataset& d = datasets_[dataset];
-  (kind == OBJECT_KIND_MANIFEST ? d.manifests : d.blocks)[digest] =
-      std::make_shared<const std::string>(std::move(object));
+  (d.*ObjectsOf(kind))[digest] = std::make_shared<const std::string>(std::move(object));
 }
 
 uint64_t FakeServerClient::SetTag(const std::string& dataset, const std::string& tag,
@@ -186,6 +183,7 @@ std::optional<std::string> FakeServerClient::Object(const std::string& dataset,
   if (d == nullptr) return std::nullopt;
   if (const auto block = d->blocks.find(digest); block != d->blocks.end()) return *block->second;
   if (const auto m = d->manifests.find(digest); m != d->manifests.end()) return *m->second;
+  if (const auto delta = d->deltas.find(digest); delta != d->deltas.end()) return *delta->second;
   return std::nullopt;
 }
 
@@ -351,7 +349,39 @@ absl::StatusOr<dataset::v1::LookupResponse> FakeServerClient::Lookup(
       break;
     }
   }
+  FillDeltas(*d, &response);
   return response;
+}
+
+// Nearest to the snapshot first, as a server tells them: its own, those to what they are made from, and so
+// on.
+void FakeServerClient::FillDeltas(const Dataset& dataset, dataset::v1::LookupResponse* response) {
+  std::vector<std::string> reached = {response->snapshot().digest()};
+  for (size_t at = 0; at < reached.size(); ++at) {
+    for (auto change = dataset.changes.rbegin(); change != dataset.changes.rend(); ++change) {
+      if (change->publication().snapshot().digest() != reached[at]) continue;
+      for (const dataset::v1::Delta& delta : change->publication().deltas()) {
+        if (std::find(reached.begin(), reached.end(), delta.from()) != reached.end()) continue;
+        *response->add_deltas() = delta;
+        reached.push_back(delta.from());
+      }
+    }
+  }
+}
+
+absl::Status FakeServerClient::CheckDeltas(const Dataset& dataset,
+                                           const dataset::v1::PublishRequest& request) {
+  for (const dataset::v1::Delta& delta : request.deltas()) {
+    ASSIGN_OR_RETURN(const Digest digest, Digest::Parse(delta.digest()));
+    if (delta.to() != request.digest()) {
+      return absl::InvalidArgumentError(fmt::format("delta {} is to another snapshot", delta.digest()));
+    }
+    const auto found = dataset.deltas.find(digest);
+    if (found == dataset.deltas.end() || found->second->size() != delta.size()) {
+      return absl::FailedPreconditionError(fmt::format("delta {} is missing", delta.digest()));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<dataset::v1::ListTagsResponse> FakeServerClient::ListTags(

@@ -21,9 +21,9 @@
 
 namespace aetherfs {
 
-// A server in memory: datasets with blocks, manifests, tags and a journal, as the .proto files describe
-// them. It checks what a server checks: digests of uploads, that a published manifest and its blocks exist
-// and are not condemned, expectations, nonces. Failures and bad bytes come on command.
+// A server in memory: datasets with blocks, manifests, deltas, tags and a journal, as the .proto files
+// describe them. It checks what a server checks: digests of uploads, that a published manifest and its
+// blocks exist and are not condemned, expectations, nonces. Failures and bad bytes come on command.
 //
 // Nothing is retried and nothing waits: a scripted failure reaches the caller at once. Subscription events
 // are delivered one after the other by one thread of the fake's own. Thread-safe. Streams must be destroyed
@@ -67,12 +67,12 @@ class FakeServerClient : public ServerClient {
 
   // --- The world behind the servers' backs.
 
-  // The block or manifest is gone, as after a lost store. False if there was none.
+  // The block, manifest or delta is gone, as after a lost store. False if there was none.
   bool RemoveObject(const std::string& dataset, const Digest& digest);
   // As garbage collection does it: a journal entry that condemns the blocks and begins a new epoch.
   void Condemn(const std::string& dataset, const std::vector<Digest>& blocks);
-  // Stores without checks or counting: for tests that need no publisher. `object` is a block or a manifest
-  // object as it would be uploaded.
+  // Stores without checks or counting: for tests that need no publisher. `object` is a block, a delta or a
+  // manifest object as it would be uploaded.
   void AddObject(const std::string& dataset, block::v1::ObjectKind kind, const Digest& digest,
                  std::string object);
   // Points the tag at the manifest, which must be there, by a journal entry. Returns its seq.
@@ -124,6 +124,7 @@ class FakeServerClient : public ServerClient {
   struct Dataset {
     std::map<Digest, std::shared_ptr<const std::string>> blocks;
     std::map<Digest, std::shared_ptr<const std::string>> manifests;
+    std::map<Digest, std::shared_ptr<const std::string>> deltas;  // and parts of deltas
     std::map<std::string, dataset::v1::Tag> tags;
     std::vector<dataset::v1::Change> changes;  // changes[i].seq() == i + 1
     std::map<std::string, uint64_t> nonces;    // of accepted entries
@@ -148,6 +149,10 @@ class FakeServerClient : public ServerClient {
   void FillFreshness(dataset::v1::Freshness* freshness) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<dataset::v1::Snapshot> SnapshotOf(const Dataset& dataset, const Digest& digest) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static std::map<Digest, std::shared_ptr<const std::string>> Dataset::* ObjectsOf(
+      block::v1::ObjectKind kind);
+  static void FillDeltas(const Dataset& dataset, dataset::v1::LookupResponse* response);
+  static absl::Status CheckDeltas(const Dataset& dataset, const dataset::v1::PublishRequest& request);
   absl::Status CheckBlocks(const Dataset& dataset, const Digest& digest) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   dataset::v1::Change& Append(const std::string& name, Dataset& dataset)

@@ -13,7 +13,7 @@
 namespace aetherfs {
 namespace {
 
-using block::v1::OBJECT_KIND_BLOCK;
+using block::v1::OBJECT_KIND_DELTA;
 using block::v1::OBJECT_KIND_MANIFEST;
 
 constexpr size_t kPieceSize = 64 * 1024;  // what a download hands on at once
@@ -51,6 +51,7 @@ absl::StatusOr<dataset::v1::PublishResponse> FakeServerClient::Publish(
   ASSIGN_OR_RETURN(const Digest digest, Digest::Parse(request.digest()));
   ASSIGN_OR_RETURN(const dataset::v1::Snapshot snapshot, SnapshotOf(d, digest));
   RETURN_IF_ERROR(CheckBlocks(d, digest));
+  RETURN_IF_ERROR(CheckDeltas(d, request));
   RETURN_IF_ERROR(CheckExpectation(request.expectation(), request.tags(), d.tags));
   last_publish_ = request;
   response.set_unchanged(std::all_of(request.tags().begin(), request.tags().end(), [&](const auto& tag) {
@@ -70,6 +71,7 @@ absl::StatusOr<dataset::v1::PublishResponse> FakeServerClient::Publish(
   publication->set_message(request.message());
   *publication->mutable_labels() = request.labels();
   *publication->mutable_stats() = request.stats();
+  *publication->mutable_deltas() = request.deltas();
   for (const auto& tag : request.tags()) {
     auto& stored = d.tags[tag];
     stored.set_name(tag);
@@ -207,12 +209,24 @@ absl::StatusOr<block::v1::LookupResponse> FakeServerClient::LookupObjects(
     ASSIGN_OR_RETURN(const Digest digest, Digest::Parse(text));
     auto* object = response.add_objects();
     if (d == nullptr) continue;
-    const auto& objects = request.kind() == OBJECT_KIND_MANIFEST ? d->manifests : d->blocks;
+    const auto& objects = d->*ObjectsOf(request.kind());
     const auto found = objects.find(digest);
     object->set_exists(found != objects.end());
     if (found != objects.end()) object->set_size(found->second->size());
   }
   return response;
+}
+
+std::map<Digest, std::shared_ptr<const std::string>> FakeServerClient::Dataset::*
+FakeServerClient::ObjectsOf(block::v1::ObjectKind kind) {
+  switch (kind) {
+    case OBJECT_KIND_MANIFEST:
+      return &Dataset::manifests;
+    case OBJECT_KIND_DELTA:
+      return &Dataset::deltas;
+    default:
+      return &Dataset::blocks;
+  }
 }
 
 absl::StatusOr<block::v1::UploadResponse> FakeServerClient::Upload(const block::v1::UploadHeader& header,
@@ -229,11 +243,11 @@ absl::StatusOr<block::v1::UploadResponse> FakeServerClient::Upload(const block::
   if (header.kind() == OBJECT_KIND_MANIFEST) {
     RETURN_IF_ERROR(DecodeManifestObject(object, digest).status());
   } else if (Sha256::Of(object) != digest) {
-    return absl::DataLossError(fmt::format("what was sent is not block {}", digest.ToString()));
+    return absl::DataLossError(fmt::format("what was sent is not object {}", digest.ToString()));
   }
   absl::MutexLock lock(&mutex_);
   Dataset& d = datasets_[header.dataset()];
-  auto& objects = header.kind() == OBJECT_KIND_MANIFEST ? d.manifests : d.blocks;
+  auto& objects = d.*ObjectsOf(header.kind());
   block::v1::UploadResponse response;
   if (objects.contains(digest)) {
     response.set_already_present(true);
@@ -256,7 +270,7 @@ absl::Status FakeServerClient::Download(const block::v1::DownloadRequest& reques
     absl::MutexLock lock(&mutex_);
     hook = hook_;
     if (const Dataset* d = Find(request.dataset())) {
-      const auto& objects = request.kind() == OBJECT_KIND_MANIFEST ? d->manifests : d->blocks;
+      const auto& objects = d->*ObjectsOf(request.kind());
       if (const auto found = objects.find(digest); found != objects.end()) object = found->second;
     }
     if (const auto found = corruptions_.find(digest);

@@ -2,6 +2,7 @@
 
 #include "absl/synchronization/notification.h"
 #include "aetherfs/base/sha256.h"
+#include "aetherfs/format/manifest.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -85,6 +86,43 @@ TEST_F(FakeServerClientTest, AwayServerAnswersNothingAndEndsStreams) {
   EXPECT_TRUE(absl::IsUnavailable(client_.ListTags({}).status()));
   client_.SetAway(false);
   EXPECT_TRUE(client_.ListDatasets({}).ok());
+}
+
+TEST_F(FakeServerClientTest, DeltasAreObjectsOfTheirOwn) {
+  client_.AddObject("d", block::v1::OBJECT_KIND_DELTA, digest_, bytes_);
+  std::string got;
+  EXPECT_TRUE(absl::IsNotFound(Download(digest_, &got))) << "that asks for a block";
+  EXPECT_EQ(client_.Object("d", digest_), bytes_);
+  EXPECT_TRUE(client_.Blocks("d").empty());
+  EXPECT_TRUE(client_.RemoveObject("d", digest_));
+}
+
+TEST_F(FakeServerClientTest, AnnouncedDeltasMustBeThereAndAreTold) {
+  const std::string canonical = EncodeManifest(*Canonicalize({}));
+  const Digest snapshot = Sha256::Of(canonical);
+  client_.AddObject("d", block::v1::OBJECT_KIND_MANIFEST, snapshot, EncodeManifestObject(canonical));
+  dataset::v1::PublishRequest request;
+  request.set_dataset("d");
+  request.add_tags("latest");
+  request.set_nonce("0123456789abcdef");
+  request.set_digest(snapshot.ToString());
+  auto* delta = request.add_deltas();
+  delta->set_digest(digest_.ToString());
+  delta->set_from(Sha256::Of("before").ToString());
+  delta->set_to(digest_.ToString());
+  delta->set_size(bytes_.size());
+  EXPECT_TRUE(absl::IsInvalidArgument(client_.Publish(request).status())) << "it is to another snapshot";
+  delta->set_to(snapshot.ToString());
+  EXPECT_TRUE(absl::IsFailedPrecondition(client_.Publish(request).status())) << "it is not there";
+  client_.AddObject("d", block::v1::OBJECT_KIND_DELTA, digest_, bytes_);
+  ASSERT_TRUE(client_.Publish(request).ok());
+  dataset::v1::LookupRequest lookup;
+  lookup.set_dataset("d");
+  const auto found = client_.Lookup(lookup);
+  ASSERT_TRUE(found.ok()) << found.status();
+  ASSERT_EQ(found->deltas_size(), 1);
+  EXPECT_EQ(found->deltas(0).digest(), digest_.ToString());
+  EXPECT_EQ(found->change().publication().deltas_size(), 1);
 }
 
 TEST_F(FakeServerClientTest, PublishNeedsItsManifest) {
