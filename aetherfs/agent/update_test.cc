@@ -31,7 +31,9 @@ class UpdateTest : public ::testing::Test {
       const auto result = PublishDirectory(server_, publish_);
       EXPECT_TRUE(result.ok()) << result.status();
       digests_.push_back(result->digest);
-      if (version == 1) EXPECT_TRUE(PullTree(server_, dataset_, digests_[0], Dir("v1")).ok());
+      if (version == 1) {
+        EXPECT_TRUE(PullTree(server_, dataset_, digests_[0], Dir("v1")).ok());
+      }
       if (version == 2) second_ = DescribeTree(Dir("source"));
     }
     canonical_ = *fetcher_.FetchManifest(dataset_, digests_[0], nullptr);
