@@ -123,7 +123,8 @@ std::vector<DeltaPatch::BaseRange> SampleIndex::Choose(std::string_view target, 
 
   std::vector<uint32_t> order(hits.size());
   std::iota(order.begin(), order.end(), 0u);
-  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return hits[a] > hits[b]; });
+  std::sort(order.begin(), order.end(),
+            [&](uint32_t a, uint32_t b) { return hits[a] != hits[b] ? hits[a] > hits[b] : a < b; });
   std::vector<bool> taken(hits.size(), false);
   uint32_t room = most / kSegment;
   const auto take = [&](uint64_t segment) {
