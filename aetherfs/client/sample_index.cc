@@ -47,7 +47,7 @@ void ForEachSample(std::string_view bytes, uint32_t threshold, Sample sample) {
 // If most of what was found lies where it was expected, in the same order: the one stretch that has it,
 // with what lies between. Else nothing.
 DeltaPatch::BaseRange StretchOf(const std::vector<uint32_t>& hits, size_t found, uint32_t entry,
-                                const std::vector<DeltaPatch::BaseRange>& expected) {
+                                const std::vector<DeltaPatch::BaseRange>& expected, uint32_t most) {
   if (expected.size() != 1 || expected[0].entry != entry) return {};
   const size_t first = expected[0].offset / SampleIndex::kSegment;
   const size_t last =
@@ -62,6 +62,7 @@ DeltaPatch::BaseRange StretchOf(const std::vector<uint32_t>& hits, size_t found,
   for (uint64_t seen = 0; end > begin && (seen += hits[end - 1]) <= strays;) --end;
   begin -= std::min<size_t>(begin, kMargin);
   end += kMargin;
+  if ((end - begin) * SampleIndex::kSegment > most) return {};
   return {entry, begin * uint64_t{SampleIndex::kSegment},
           static_cast<uint32_t>((end - begin) * SampleIndex::kSegment)};
 }
@@ -115,7 +116,7 @@ std::vector<DeltaPatch::BaseRange> SampleIndex::Choose(std::string_view target, 
     here = *end - std::min<uint64_t>(*end, at);
   });
   if (found * kLeastFound < samples || found == 0) return expected;
-  if (const auto stretch = StretchOf(hits, found, entry, expected); stretch.size > 0) {
+  if (const auto stretch = StretchOf(hits, found, entry, expected, most); stretch.size > 0) {
     return {DeltaPatch::BaseRange{
         entry, stretch.offset,
         static_cast<uint32_t>(std::min<uint64_t>(stretch.size, file_size_ - stretch.offset))}};
