@@ -146,21 +146,17 @@ class Maker {
     const bool incompressible = patch.block_bytes + raw.size() / kLeastGain > raw.size();
     if (patch.searched != PlannedPatch::kNothing && !incompressible) {
       ASSIGN_OR_RETURN(const std::shared_ptr<const SampleIndex> samples, IndexOf(patch.searched));
-      encoded.base = samples->Choose(raw, patch.searched, patch.base, max_base_);
+      encoded.base = samples->Choose(raw, patch.searched, patch.base, max_base_, patch.ChunkCount());
     }
     RETURN_IF_ERROR(sources_.ReadBase(encoded.base, &prefix));
     std::string& stored = encoded.stored;
     const size_t most = patch.block_bytes <= kCheaperThanRequest
                             ? patch.block_bytes + kFrameOverhead
                             : patch.block_bytes - patch.block_bytes / kLeastGain;
-    if (!incompressible || !encoder.Encode(prefix, raw, kProbeLevel, most).empty()) {
-      stored = encoder.Encode(prefix, raw, effort_.level, most);
+    if (!incompressible || !encoder.Encode(prefix, raw, kProbeLevel, true, most).empty()) {
+      stored = encoder.Encode(prefix, raw, effort_.level, effort_.long_distance, most);
     }
-    const int second = incompressible ? 0 : SecondLevel(stored.size(), prefix.size(), raw.size());
-    if (second > effort_.level) {
-      std::string better = encoder.Encode(prefix, raw, second, stored.empty() ? most : stored.size());
-      if (!better.empty()) stored = std::move(better);
-    }
+    if (!incompressible) TryHarder(encoder, prefix, raw, most, &stored);
     if (!stored.empty()) return encoded;
     absl::MutexLock lock(&mutex_);
     ++poor_[file];
@@ -197,17 +193,30 @@ class Maker {
     return index_;
   }
 
-  // The level at which a patch is worth another try, or 0: the highest where nearly everything matches, an
-  // optimal parser's first where much does not.
-  int SecondLevel(size_t stored, size_t base, size_t raw) const {
+  // As far as there is time: once with long-distance matching, which finds less in some data and more in
+  // other; then at the highest level where nearly everything matches, or an optimal parser's first where
+  // much does not.
+  void TryHarder(PatchEncoder& encoder, std::string_view prefix, std::string_view raw, size_t most,
+                 std::string* stored) const {
     constexpr double kNearlyEqual = 0.01;
     constexpr int kOptimal = 16;
+    constexpr absl::Duration kQuickForOneMiB = absl::Milliseconds(60);
     constexpr absl::Duration kForOneMiB = absl::Milliseconds(350);
-    const double share = stored == 0 ? 1 : static_cast<double>(stored) / static_cast<double>(raw);
-    const double size = static_cast<double>(base + raw) / static_cast<double>(kMiB);
-    if (absl::Now() + kForOneMiB * size > second_tries_until_) return 0;
-    if (share < kNearlyEqual) return size <= kLargestForBest ? PatchEncoder::kMaxLevel : 0;
-    return kOptimal;
+    const double size = static_cast<double>(prefix.size() + raw.size()) / static_cast<double>(kMiB);
+    const auto attempt = [&](int level, bool long_distance, absl::Duration for_one) {
+      if (absl::Now() + for_one * size > second_tries_until_) return;
+      std::string better =
+          encoder.Encode(prefix, raw, level, long_distance, stored->empty() ? most : stored->size());
+      if (!better.empty()) *stored = std::move(better);
+    };
+    attempt(effort_.level, !effort_.long_distance, kQuickForOneMiB);
+    const double share =
+        stored->empty() ? 1 : static_cast<double>(stored->size()) / static_cast<double>(raw.size());
+    if (share >= kNearlyEqual) {
+      attempt(kOptimal, false, kForOneMiB);
+    } else if (size <= kLargestForBest) {
+      attempt(PatchEncoder::kMaxLevel, false, kForOneMiB);
+    }
   }
 
   // Appends what is there in the plan's order; whoever fills a part uploads it.
@@ -305,10 +314,10 @@ uint64_t BlockBytes(const Manifest& target, const std::vector<DeltaPatch>& patch
 // From measurements on two cores of 2.5 GHz: level 12 takes 0.05 to 0.1 s for each megabyte, level 6 0.01
 // s.
 DeltaEffort DeltaEffortFor(uint64_t fresh_bytes) {
-  if (fresh_bytes <= 4 * kMiB) return {12, absl::Milliseconds(800), 2 * kMiB};
-  if (fresh_bytes <= 24 * kMiB) return {12, absl::Milliseconds(1500), 2 * kMiB};
-  if (fresh_bytes <= 56 * kMiB) return {12, absl::ZeroDuration(), 2 * kMiB};
-  return {4, absl::ZeroDuration(), 1 * kMiB};
+  if (fresh_bytes <= 4 * kMiB) return {12, false, absl::Milliseconds(800), 2 * kMiB};
+  if (fresh_bytes <= 24 * kMiB) return {12, false, absl::Milliseconds(1500), 2 * kMiB};
+  if (fresh_bytes <= 56 * kMiB) return {9, true, absl::ZeroDuration(), 2 * kMiB};
+  return {4, true, absl::ZeroDuration(), 1 * kMiB};
 }
 
 absl::StatusOr<std::optional<MadeDelta>> MakeDelta(ServerClient* client, const DatasetName& dataset,

@@ -30,6 +30,7 @@ struct MadeDelta {
 // How much a delta may cost, by how much there is to do.
 struct DeltaEffort {
   int level = 0;  // zstd's
+  bool long_distance = false;
   // For how long patches may be tried at a second, higher level.
   absl::Duration second_tries;
   uint64_t slack = 0;

@@ -35,6 +35,13 @@ struct PlannedPatch {
   uint32_t target_size = 0;
   uint32_t base_size = 0;
   uint64_t block_bytes = 0;  // what its chunks cost from blocks
+
+  // Readers refuse a delta with many more base ranges than chunks.
+  size_t ChunkCount() const {
+    size_t count = 0;
+    for (const Run& run : runs) count += run.count;
+    return count;
+  }
 };
 
 struct DeltaPlan {

@@ -67,6 +67,33 @@ DeltaPatch::BaseRange StretchOf(const std::vector<uint32_t>& hits, size_t found,
           static_cast<uint32_t>((end - begin) * SampleIndex::kSegment)};
 }
 
+void Simplify(uint64_t most, size_t most_ranges, std::vector<DeltaPatch::BaseRange>* ranges) {
+  uint64_t total = 0;
+  for (const DeltaPatch::BaseRange& range : *ranges) total += range.size;
+  while (ranges->size() > most_ranges) {
+    size_t narrowest = 1;
+    uint64_t hole = UINT64_MAX;
+    size_t smallest = 0;
+    for (size_t i = 0; i < ranges->size(); ++i) {
+      if ((*ranges)[i].size < (*ranges)[smallest].size) smallest = i;
+      if (i == 0) continue;
+      const uint64_t between = (*ranges)[i].offset - (*ranges)[i - 1].offset - (*ranges)[i - 1].size;
+      if (between < hole) {
+        hole = between;
+        narrowest = i;
+      }
+    }
+    if (ranges->size() > 1 && total + hole <= most) {
+      (*ranges)[narrowest - 1].size += static_cast<uint32_t>(hole) + (*ranges)[narrowest].size;
+      ranges->erase(ranges->begin() + static_cast<ptrdiff_t>(narrowest));
+      total += hole;
+    } else {
+      total -= (*ranges)[smallest].size;
+      ranges->erase(ranges->begin() + static_cast<ptrdiff_t>(smallest));
+    }
+  }
+}
+
 uint32_t ThresholdFor(uint64_t file_size) {
   const uint64_t spacing =
       std::max<uint64_t>(SampleIndex::kLeastSpacing, 2 * file_size / SampleIndex::kMaxSamples);
@@ -98,7 +125,7 @@ const uint64_t* SampleIndex::Nearest(uint64_t hash, uint64_t expected) const {
 
 std::vector<DeltaPatch::BaseRange> SampleIndex::Choose(std::string_view target, uint32_t entry,
                                                        const std::vector<DeltaPatch::BaseRange>& expected,
-                                                       uint32_t most) const {
+                                                       uint32_t most, size_t most_ranges) const {
   std::vector<uint32_t> hits(file_size_ / kSegment + 1, 0);
   size_t samples = 0;
   size_t found = 0;
@@ -167,6 +194,7 @@ std::vector<DeltaPatch::BaseRange> SampleIndex::Choose(std::string_view target, 
       ranges.push_back({entry, begin, size});
     }
   }
+  Simplify(most, most_ranges, &ranges);
   return ranges;
 }
 

@@ -36,9 +36,10 @@ class SampleIndex {
   // The segments that have most of `target`'s samples, at most `most` bytes, in the order of the file, as
   // ranges of `entry`. Where they are fewer than the target has bytes, they are filled up from `expected`,
   // which is where the target would lie if nothing had moved; if next to nothing is found, they are that.
+  // At most `most_ranges`: the narrowest holes are closed, or the smallest ranges left out.
   std::vector<DeltaPatch::BaseRange> Choose(std::string_view target, uint32_t entry,
                                             const std::vector<DeltaPatch::BaseRange>& expected,
-                                            uint32_t most) const;
+                                            uint32_t most, size_t most_ranges = SIZE_MAX) const;
 
  private:
   const uint64_t file_size_;

@@ -111,8 +111,11 @@ class PatchEncoder {
  public:
   static constexpr int kMaxLevel = 19;
   PatchEncoder();
-  // zstd at `level`; `raw` is not empty. Empty if it would take more than `most` bytes.
-  std::string Encode(std::string_view prefix, std::string_view raw, int level, size_t most = SIZE_MAX);
+  // zstd at `level`; `raw` is not empty. Empty if it would take more than `most` bytes. Matching at a long
+  // distance costs little and helps where long pieces of the prefix recur; where it does, it takes the
+  // place of finer matches.
+  std::string Encode(std::string_view prefix, std::string_view raw, int level, bool long_distance = true,
+                     size_t most = SIZE_MAX);
 
  private:
   std::unique_ptr<ZSTD_CCtx_s, ZstdDeleter> context_;
