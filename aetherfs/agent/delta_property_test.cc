@@ -62,7 +62,9 @@ class DeltaServer : public FakeServerClient {
   absl::StatusOr<dataset::v1::PublishResponse> Publish(
       const dataset::v1::PublishRequest& request) override {
     announced_.MergeFrom(request.deltas());
-    return FakeServerClient::Publish(request);
+    dataset::v1::PublishRequest without = request;  // they are kept here, where they can be spoilt
+    without.clear_deltas();
+    return FakeServerClient::Publish(without);
   }
 
  private:
