@@ -31,7 +31,7 @@ struct AgentOptions {
   std::string root;
   std::vector<std::string> servers;  // for Status() only
   uint32_t keep = 2;
-  RetryOptions retry;
+  UpdateRetryOptions retry;
   absl::Duration publish_retry_initial = absl::Seconds(1);
   absl::Duration publish_retry_most = absl::Minutes(1);
   absl::Duration hook_timeout = absl::Minutes(5);

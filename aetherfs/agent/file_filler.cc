@@ -9,7 +9,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/numbers.h"
-#include "aetherfs/agent/chunk_batch.h"
+#include "aetherfs/agent/check_batch.h"
 #include "aetherfs/agent/plan.h"
 #include "aetherfs/base/status.h"
 #include "fmt/format.h"
@@ -147,7 +147,7 @@ absl::Status FileFiller::AdoptParts(const std::atomic<bool>* cancelled) {
     if (manifest_.entries[files_[f].entry].ref_count > 1) by_entry[files_[f].entry] = f;
   }
   ASSIGN_OR_RETURN(const std::vector<std::string> names, ListOpenDirectory(work_fd_, tree_.directory()));
-  ChunkBatch batch(manifest_);
+  CheckBatch batch(manifest_);
   for (const std::string& name : names) {
     if (cancelled != nullptr && cancelled->load()) return absl::CancelledError("staging was cancelled");
     uint32_t entry = 0;
@@ -163,11 +163,11 @@ absl::Status FileFiller::AdoptParts(const std::atomic<bool>* cancelled) {
   return absl::OkStatus();
 }
 
-absl::Status FileFiller::AdoptPart(uint32_t file, ChunkBatch& batch) {
+absl::Status FileFiller::AdoptPart(uint32_t file, CheckBatch& batch) {
   // A second handle, for what Place() makes of the rest.
   ASSIGN_OR_RETURN(const FdCache::Handle part, OpenPart(file));
   const auto check = [&] {
-    return batch.Check([&](const ChunkBatch::Checked& checked) {
+    return batch.Check([&](const CheckBatch::Checked& checked) {
       if (!checked.right) return absl::OkStatus();
       if (!filled_[checked.tag].exchange(true)) RETURN_IF_ERROR(CountPlace(file));
       return Place(checked.chunk, checked.bytes);

@@ -57,7 +57,7 @@ class FileFiller {
   absl::StatusOr<FdCache::Handle> OpenPart(uint32_t file);
   absl::Status CountPlace(uint32_t file);
   absl::Status Complete(uint32_t file);
-  absl::Status AdoptPart(uint32_t file, class ChunkBatch& batch);
+  absl::Status AdoptPart(uint32_t file, class CheckBatch& batch);
   absl::Status SetAttributes(int fd, uint32_t entry) const;
 
   const Manifest& manifest_;

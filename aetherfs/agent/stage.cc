@@ -12,7 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/synchronization/mutex.h"
-#include "aetherfs/agent/chunk_batch.h"
+#include "aetherfs/agent/check_batch.h"
 #include "aetherfs/agent/file_filler.h"
 #include "aetherfs/agent/glob.h"
 #include "aetherfs/agent/materializer.h"
@@ -259,9 +259,9 @@ absl::StatusOr<bool> Stager::IsWhole(int directory_fd, uint32_t entry) {
 }
 
 absl::Status Stager::RecheckComplete() {
-  ChunkBatch batch(manifest_);
+  CheckBatch batch(manifest_);
   const auto check = [&] {
-    return batch.Check([&](const ChunkBatch::Checked& checked) {
+    return batch.Check([&](const CheckBatch::Checked& checked) {
       if (!checked.right) complete_[checked.tag] = false;
       return absl::OkStatus();
     });
@@ -447,7 +447,7 @@ absl::Status Stager::FillFiles() {
   uint64_t bytes = 0;
   for (size_t i = 0; i < plan_.copies.size(); ++i) {
     const uint64_t size = manifest_.chunks[plan_.copies[i].chunk].size;
-    if (runs.empty() || i - runs.back() == ChunkBatch::kMaxChunks || bytes + size > ChunkBatch::kMaxBytes) {
+    if (runs.empty() || i - runs.back() == CheckBatch::kMaxChunks || bytes + size > CheckBatch::kMaxBytes) {
       runs.push_back(i);
       bytes = 0;
     }
@@ -484,7 +484,7 @@ absl::Status Stager::FillFiles() {
 
 absl::Status Stager::CopyRun(FileFiller& filler, std::span<const MaterializePlan::Copy> copies) {
   RETURN_IF_ERROR(CheckCancelled());
-  ChunkBatch batch(manifest_);
+  CheckBatch batch(manifest_);
   UniqueFd fd;
   uint64_t open = UINT64_MAX;  // source and entry that `fd` is
   for (const MaterializePlan::Copy& copy : copies) {
@@ -502,7 +502,7 @@ absl::Status Stager::CopyRun(FileFiller& filler, std::span<const MaterializePlan
     const absl::StatusOr<size_t> read = ReadAt(fd.get(), copy.offset, room, size);
     if (!read.ok() || *read != size) batch.DropLast();
   }
-  return batch.Check([&](const ChunkBatch::Checked& checked) {
+  return batch.Check([&](const CheckBatch::Checked& checked) {
     if (checked.right) return filler.Place(checked.chunk, checked.bytes);
     // Nobody may have written to a linkable source, so its bytes have rotted.
     if (checked.tag >= sources_.size() || sources_[checked.tag].may_link)

@@ -29,7 +29,7 @@
 
 namespace aetherfs {
 
-struct RetryOptions {
+struct UpdateRetryOptions {
   absl::Duration initial = absl::Milliseconds(200);
   absl::Duration most = absl::Seconds(30);
   absl::Duration disk_full = absl::Seconds(5);  // between looks whether there is room now
@@ -47,7 +47,7 @@ struct SubscriptionContext {
   Clock* clock = nullptr;
   Random* random = nullptr;
   AgentMetrics* metrics = nullptr;
-  RetryOptions retry;
+  UpdateRetryOptions retry;
   bool durable = true;
   absl::Duration hook_timeout = absl::Minutes(5);
 

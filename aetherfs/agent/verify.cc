@@ -8,7 +8,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/synchronization/mutex.h"
-#include "aetherfs/agent/chunk_batch.h"
+#include "aetherfs/agent/check_batch.h"
 #include "aetherfs/agent/materializer.h"
 #include "aetherfs/agent/tree.h"
 #include "aetherfs/base/status.h"
@@ -66,7 +66,7 @@ class Verifier {
   }
 
   void CompareEntries(size_t begin, size_t end) {
-    ChunkBatch batch(manifest_);
+    CheckBatch batch(manifest_);
     uint64_t reported = UINT64_MAX;  // entry that was found to differ: once is enough
     for (size_t e = begin; e < end && !Cancelled(); ++e) {
       CompareEntry(static_cast<uint32_t>(e), batch, reported);
@@ -74,7 +74,7 @@ class Verifier {
     Check(batch, reported);
   }
 
-  void CompareEntry(uint32_t e, ChunkBatch& batch, uint64_t& reported) {
+  void CompareEntry(uint32_t e, CheckBatch& batch, uint64_t& reported) {
     const Manifest::Entry& entry = manifest_.entries[e];
     const absl::StatusOr<FdCache::Handle> parent = tree_.OpenParent(e);
     struct stat status;
@@ -110,7 +110,7 @@ class Verifier {
     }
   }
 
-  void CompareContents(uint32_t e, ChunkBatch& batch, uint64_t& reported) {
+  void CompareContents(uint32_t e, CheckBatch& batch, uint64_t& reported) {
     const Manifest::Entry& entry = manifest_.entries[e];
     if (entry.ref_count == 0) return;
     const absl::StatusOr<UniqueFd> fd = tree_.OpenForReading(e);
@@ -135,8 +135,8 @@ class Verifier {
     }
   }
 
-  void Check(ChunkBatch& batch, uint64_t& reported) {
-    const absl::Status status = batch.Check([&](const ChunkBatch::Checked& checked) {
+  void Check(CheckBatch& batch, uint64_t& reported) {
+    const absl::Status status = batch.Check([&](const CheckBatch::Checked& checked) {
       const uint64_t e = checked.tag >> 32;
       if (checked.right || reported == e) return absl::OkStatus();
       reported = e;

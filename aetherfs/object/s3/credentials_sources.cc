@@ -29,7 +29,7 @@ HttpClientOptions ServiceHttpOptions(bool use_proxy, absl::Duration connect_time
           .use_proxy = use_proxy};
 }
 
-absl::Status CheckAnswer(const HttpResponse& response) {
+absl::Status CheckAnswer(const HttpClientResponse& response) {
   if (response.ok()) return absl::OkStatus();
   return absl::Status(response.status == 429 || response.status >= 500
                           ? absl::StatusCode::kUnavailable
@@ -37,8 +37,8 @@ absl::Status CheckAnswer(const HttpResponse& response) {
                       fmt::format("answered {}: {}", response.status, Printable(response.body)));
 }
 
-absl::StatusOr<HttpResponse> Ask(HttpClient& client, const HttpRequest& request) {
-  ASSIGN_OR_RETURN(HttpResponse response, client.Do(request));
+absl::StatusOr<HttpClientResponse> Ask(HttpClient& client, const HttpClientRequest& request) {
+  ASSIGN_OR_RETURN(HttpClientResponse response, client.Do(request));
   RETURN_IF_ERROR(CheckAnswer(response));
   return response;
 }
@@ -123,7 +123,7 @@ absl::StatusOr<Credentials> AssumeRole(const Environment& environment, Clock& cl
        {"WebIdentityToken", token}});
   const std::string_view body[] = {form};
   HttpClient client(ServiceHttpOptions(/*use_proxy=*/true, absl::Seconds(5)), &clock);
-  const absl::StatusOr<HttpResponse> response =
+  const absl::StatusOr<HttpClientResponse> response =
       Ask(client, {.method = "POST",
                    .url = endpoint + "/",
                    .headers = {{"content-type", "application/x-www-form-urlencoded"}},
@@ -230,13 +230,13 @@ CredentialsSource ContainerCredentials(Environment environment, Clock* clock) {
     if (token.find_first_of("\r\n") != std::string::npos) {
       return absl::FailedPreconditionError("the container authorization token holds a line break");
     }
-    HttpRequest request = {.method = "GET",
-                           .url = url,
-                           .headers = {{"accept", "application/json"}},
-                           .deadline = std::min(deadline, clock->Now() + kServiceTimeout)};
+    HttpClientRequest request = {.method = "GET",
+                                 .url = url,
+                                 .headers = {{"accept", "application/json"}},
+                                 .deadline = std::min(deadline, clock->Now() + kServiceTimeout)};
     if (!token.empty()) request.headers.emplace_back("authorization", token);
     HttpClient client(ServiceHttpOptions(/*use_proxy=*/false, absl::Seconds(2)), clock);
-    const absl::StatusOr<HttpResponse> response = Ask(client, request);
+    const absl::StatusOr<HttpClientResponse> response = Ask(client, request);
     if (!response.ok()) return Annotate(response.status(), "container credentials");
     const absl::StatusOr<Credentials> credentials = ParseJsonCredentials(response->body);
     if (!credentials.ok()) return Annotate(credentials.status(), "container credentials");
@@ -253,7 +253,7 @@ CredentialsSource InstanceCredentials(Environment environment, Clock* clock) {
     while (endpoint.ends_with('/')) endpoint.pop_back();
     HttpClient client(ServiceHttpOptions(/*use_proxy=*/false, absl::Seconds(1)), clock);
     const absl::Time until = std::min(deadline, clock->Now() + kMetadataTimeout);
-    const absl::StatusOr<HttpResponse> token =
+    const absl::StatusOr<HttpClientResponse> token =
         client.Do({.method = "PUT",
                    .url = endpoint + "/latest/api/token",
                    .headers = {{"x-aws-ec2-metadata-token-ttl-seconds", "21600"}},
@@ -265,13 +265,13 @@ CredentialsSource InstanceCredentials(Environment environment, Clock* clock) {
     const std::string roles_url = endpoint + "/latest/meta-data/iam/security-credentials/";
     const std::vector<std::pair<std::string, std::string>> headers = {
         {"x-aws-ec2-metadata-token", token->body}};
-    const absl::StatusOr<HttpResponse> roles =
+    const absl::StatusOr<HttpClientResponse> roles =
         client.Do({.method = "GET", .url = roles_url, .headers = headers, .deadline = until});
     if (roles.ok() && roles->status == 404) return absl::NotFoundError("this instance has no role");
     RETURN_IF_ERROR(Annotate(roles.ok() ? CheckAnswer(*roles) : roles.status(),
                              "instance metadata: the instance's role"));
     const std::string role = roles->body.substr(0, roles->body.find_first_of("\r\n"));
-    const absl::StatusOr<HttpResponse> answer =
+    const absl::StatusOr<HttpClientResponse> answer =
         Ask(client, {.method = "GET",
                      .url = roles_url + UriEncode(role, /*keep_slash=*/false),
                      .headers = headers,

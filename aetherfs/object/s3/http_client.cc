@@ -55,7 +55,7 @@ absl::StatusCode CodeOf(CURLcode result) {
 
 }  // namespace
 
-std::optional<std::string_view> HttpResponse::Find(std::string_view name) const {
+std::optional<std::string_view> HttpClientResponse::Find(std::string_view name) const {
   for (const auto& [key, value] : headers) {
     if (key == name) return value;
   }
@@ -98,7 +98,7 @@ class HttpClient::Handle {
 // One request on one handle: the state that libcurl's callbacks work on.
 class HttpClient::Transfer {
  public:
-  Transfer(Handle& handle, const HttpClientOptions& options, const HttpRequest& request,
+  Transfer(Handle& handle, const HttpClientOptions& options, const HttpClientRequest& request,
            const HttpBodySink* sink)
       : handle_(handle), curl_(handle.get()), options_(options), request_(request), sink_(sink) {
     for (const std::string_view piece : request.body) body_size_ += piece.size();
@@ -110,7 +110,7 @@ class HttpClient::Transfer {
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
 
-  absl::StatusOr<HttpResponse> Run(Clock& clock);
+  absl::StatusOr<HttpClientResponse> Run(Clock& clock);
   // After Run(): whether it failed because the server had closed the kept connection just when it was used
   // again, before the whole request was out and with no word of an answer. libcurl sees that by itself when
   // it waits for the answer, but not while it still sends a body.
@@ -156,11 +156,11 @@ class HttpClient::Transfer {
   Handle& handle_;
   CURL* const curl_;
   const HttpClientOptions& options_;
-  const HttpRequest& request_;
+  const HttpClientRequest& request_;
   const HttpBodySink* const sink_;
   CURLcode setup_ = CURLE_OK;
   curl_slist* headers_ = nullptr;
-  HttpResponse response_;
+  HttpClientResponse response_;
   size_t header_bytes_ = 0;
   bool begun_ = false;
   bool went_stale_ = false;
@@ -240,7 +240,7 @@ absl::Status HttpClient::Transfer::Prepare(absl::Duration left) {
                                                   curl_easy_strerror(setup_)));
 }
 
-absl::StatusOr<HttpResponse> HttpClient::Transfer::Run(Clock& clock) {
+absl::StatusOr<HttpClientResponse> HttpClient::Transfer::Run(Clock& clock) {
   const absl::Duration left = request_.deadline == absl::InfiniteFuture() ? absl::InfiniteDuration()
                                                                           : request_.deadline - clock.Now();
   const std::string what = fmt::format("{} {}", request_.method, WithoutQuery(request_.url));
@@ -273,7 +273,7 @@ absl::Status HttpClient::Transfer::OnHeader(std::string_view line) {
   header_bytes_ += line.size();
   if (line.starts_with("HTTP/")) {  // a new answer: what came before was a 100 Continue
     handle_.AcknowledgeAtOnce();
-    response_ = HttpResponse();
+    response_ = HttpClientResponse();
     header_bytes_ = line.size();
     return absl::OkStatus();
   }
@@ -373,9 +373,10 @@ void HttpClient::Release(std::unique_ptr<Handle> handle) {
   if (handle->get() != nullptr) idle_.push_back(std::move(handle));
 }
 
-absl::StatusOr<HttpResponse> HttpClient::Do(const HttpRequest& request, const HttpBodySink* sink) {
+absl::StatusOr<HttpClientResponse> HttpClient::Do(const HttpClientRequest& request,
+                                                  const HttpBodySink* sink) {
   ASSIGN_OR_RETURN(std::unique_ptr<Handle> handle, Acquire(request.deadline));
-  absl::StatusOr<HttpResponse> response = absl::InternalError("make a libcurl handle");
+  absl::StatusOr<HttpClientResponse> response = absl::InternalError("make a libcurl handle");
   if (handle->get() != nullptr) {
     bool went_stale = true;
     for (int attempt = 0; went_stale && attempt < 2; ++attempt) {

@@ -33,7 +33,7 @@ struct HttpClientOptions {
   bool use_proxy = true;     // as http_proxy, https_proxy and no_proxy say
 };
 
-struct HttpRequest {
+struct HttpClientRequest {
   std::string method;
   std::string url;  // sent as it is, never normalised
   std::vector<std::pair<std::string, std::string>> headers = {};
@@ -41,7 +41,7 @@ struct HttpRequest {
   absl::Time deadline = absl::InfiniteFuture();
 };
 
-struct HttpResponse {
+struct HttpClientResponse {
   int status = 0;
   std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
   std::string body;                                          // empty if a sink got it
@@ -53,7 +53,7 @@ struct HttpResponse {
 
 // Takes a successful answer's body. `begin` sees status and headers first and may refuse.
 struct HttpBodySink {
-  std::function<absl::Status(const HttpResponse&)> begin;
+  std::function<absl::Status(const HttpClientResponse&)> begin;
   std::function<absl::Status(std::string_view)> data;
 };
 
@@ -73,7 +73,8 @@ class HttpClient {
   // to `sink` if there is one; every other body is kept in the response. Errors: what the sink returned;
   // DEADLINE_EXCEEDED; UNAVAILABLE (no connection, cut off, too slow); FAILED_PRECONDITION (the certificate
   // is not trusted); RESOURCE_EXHAUSTED (max_body_bytes); INVALID_ARGUMENT (the URL).
-  absl::StatusOr<HttpResponse> Do(const HttpRequest& request, const HttpBodySink* sink = nullptr);
+  absl::StatusOr<HttpClientResponse> Do(const HttpClientRequest& request,
+                                        const HttpBodySink* sink = nullptr);
 
  private:
   class Handle;

@@ -29,7 +29,7 @@ const Digest& EmptySha256() {
   return digest;
 }
 
-std::optional<uint64_t> ContentLength(const HttpResponse& response) {
+std::optional<uint64_t> ContentLength(const HttpClientResponse& response) {
   const auto header = response.Find("content-length");
   uint64_t length = 0;
   if (!header.has_value() || header->empty()) return std::nullopt;
@@ -73,7 +73,7 @@ class GetAnswer {
   GetAnswer(const std::string& what, const std::optional<ByteRange>& range, ByteSink sink)
       : what_(what), range_(range), sink_(sink) {}
 
-  absl::Status Begin(const HttpResponse& response) {
+  absl::Status Begin(const HttpClientResponse& response) {
     const std::optional<uint64_t> length = ContentLength(response);
     if (!range_.has_value()) {
       if (response.status != 200) return Unexpected(response.status);
@@ -187,12 +187,12 @@ std::string S3ObjectStore::Name(std::string_view verb, std::string_view key) con
   return fmt::format("{} s3://{}/{}", verb, options_.bucket, key);
 }
 
-absl::Status S3ObjectStore::Failure(const HttpResponse& response, std::string_view verb,
+absl::Status S3ObjectStore::Failure(const HttpClientResponse& response, std::string_view verb,
                                     std::string_view key) {
   return S3ErrorStatus(response, Name(verb, key), clock_.Now());
 }
 
-absl::StatusOr<HttpResponse> S3ObjectStore::Send(const Request& request, const HttpBodySink* sink) {
+absl::StatusOr<HttpClientResponse> S3ObjectStore::Send(const Request& request, const HttpBodySink* sink) {
   ASSIGN_OR_RETURN(const Credentials credentials, credentials_->Get(request.deadline));
   const absl::Time now = clock_.Now();
   RequestToSign signing = {.method = request.method,
@@ -216,12 +216,12 @@ absl::StatusOr<HttpResponse> S3ObjectStore::Send(const Request& request, const H
   std::string url = address_.scheme_and_host + signing.path;
   if (!signing.query.empty()) url += "?" + signing.query;
   signing.headers.emplace_back("authorization", signature.authorization);
-  ASSIGN_OR_RETURN(HttpResponse response, http_.Do({.method = request.method,
-                                                    .url = std::move(url),
-                                                    .headers = std::move(signing.headers),
-                                                    .body = request.body,
-                                                    .deadline = request.deadline},
-                                                   sink));
+  ASSIGN_OR_RETURN(HttpClientResponse response, http_.Do({.method = request.method,
+                                                          .url = std::move(url),
+                                                          .headers = std::move(signing.headers),
+                                                          .body = request.body,
+                                                          .deadline = request.deadline},
+                                                         sink));
   if (SaysCredentialsExpired(response)) credentials_->Invalidate(credentials);
   return response;
 }
@@ -232,21 +232,23 @@ absl::StatusOr<ObjectInfo> S3ObjectStore::Get(std::string_view key, const GetOpt
   RETURN_IF_ERROR(CheckRange(key, options.range));
   const std::string what = Name("get", key);
   GetAnswer answer(what, options.range, sink);
-  const HttpBodySink body = {.begin = [&](const HttpResponse& response) { return answer.Begin(response); },
-                             .data = [&](std::string_view data) { return answer.Data(data); }};
+  const HttpBodySink body = {
+      .begin = [&](const HttpClientResponse& response) { return answer.Begin(response); },
+      .data = [&](std::string_view data) { return answer.Data(data); }};
   Request request = {.method = "GET", .key = key, .deadline = options.deadline};
   if (options.range.has_value()) {
     request.headers.emplace_back(
         "range", fmt::format("bytes={}-{}", options.range->offset, options.range->end() - 1));
   }
-  ASSIGN_OR_RETURN(const HttpResponse response, Send(request, &body));
+  ASSIGN_OR_RETURN(const HttpClientResponse response, Send(request, &body));
   if (!response.ok()) return Failure(response, "get", key);
   return answer.End();
 }
 
 absl::StatusOr<ObjectInfo> S3ObjectStore::Head(std::string_view key, absl::Time deadline) {
   RETURN_IF_ERROR(ValidateKey(key));
-  ASSIGN_OR_RETURN(const HttpResponse response, Send({.method = "HEAD", .key = key, .deadline = deadline}));
+  ASSIGN_OR_RETURN(const HttpClientResponse response,
+                   Send({.method = "HEAD", .key = key, .deadline = deadline}));
   if (!response.ok()) return Failure(response, "head", key);
   const std::optional<uint64_t> length = ContentLength(response);
   if (!length.has_value()) {
@@ -257,7 +259,7 @@ absl::StatusOr<ObjectInfo> S3ObjectStore::Head(std::string_view key, absl::Time 
 
 absl::Status S3ObjectStore::Remove(std::string_view key, absl::Time deadline) {
   RETURN_IF_ERROR(ValidateKey(key));
-  ASSIGN_OR_RETURN(const HttpResponse response,
+  ASSIGN_OR_RETURN(const HttpClientResponse response,
                    Send({.method = "DELETE", .key = key, .deadline = deadline}));
   if (response.ok()) return absl::OkStatus();
   const absl::Status status = Failure(response, "remove", key);
@@ -271,7 +273,7 @@ absl::StatusOr<ListResult> S3ObjectStore::ListPage(const ListOptions& options,
   if (!options.prefix.empty()) query.emplace_back("prefix", options.prefix);
   if (!start_after.empty()) query.emplace_back("start-after", start_after);
   ASSIGN_OR_RETURN(
-      const HttpResponse response,
+      const HttpClientResponse response,
       Send({.method = "GET", .key = "", .query = std::move(query), .deadline = options.deadline}));
   if (!response.ok()) return Failure(response, "list", options.prefix);
   absl::StatusOr<ListResult> page = ParseListing(response.body);
@@ -317,7 +319,7 @@ absl::Status S3ObjectStore::Put(std::string_view key, const std::vector<std::str
                      .body_sha256 = options.sha256.has_value() ? *options.sha256 : Sha256OfPieces(pieces),
                      .deadline = options.deadline};
   if (options.if_absent) request.headers.emplace_back("if-none-match", "*");
-  ASSIGN_OR_RETURN(const HttpResponse response, Send(request));
+  ASSIGN_OR_RETURN(const HttpClientResponse response, Send(request));
   if (response.ok()) return absl::OkStatus();
   return Failure(response, "put", key);
 }
@@ -343,7 +345,7 @@ absl::Status S3ObjectStore::PutMultipart(std::string_view key, const std::vector
 }
 
 absl::StatusOr<std::string> S3ObjectStore::StartUpload(std::string_view key, absl::Time deadline) {
-  ASSIGN_OR_RETURN(const HttpResponse response,
+  ASSIGN_OR_RETURN(const HttpClientResponse response,
                    Send({.method = "POST", .key = key, .query = {{"uploads", ""}}, .deadline = deadline}));
   if (!response.ok()) return Failure(response, "start a multipart upload of", key);
   absl::StatusOr<std::string> upload_id = ParseUploadId(response.body);
@@ -359,7 +361,7 @@ absl::StatusOr<std::vector<std::string>> S3ObjectStore::PutParts(
   for (uint64_t offset = 0; offset < size; offset += part_size) {
     const std::vector<std::string_view> slice = Slice(pieces, offset, std::min(part_size, size - offset));
     ASSIGN_OR_RETURN(
-        const HttpResponse response,
+        const HttpClientResponse response,
         Send({.method = "PUT",
               .key = key,
               .query = {{"partNumber", std::to_string(etags.size() + 1)}, {"uploadId", upload_id}},
@@ -388,7 +390,7 @@ absl::Status S3ObjectStore::CompleteUpload(std::string_view key, const std::stri
                      .body_sha256 = Sha256::Of(xml),
                      .deadline = options.deadline};
   if (options.if_absent) request.headers.emplace_back("if-none-match", "*");
-  ASSIGN_OR_RETURN(const HttpResponse response, Send(request));
+  ASSIGN_OR_RETURN(const HttpClientResponse response, Send(request));
   return CheckCompleteMultipart(response, Name("complete the multipart upload of", key), clock_.Now());
 }
 
@@ -409,18 +411,18 @@ absl::Status S3ObjectStore::CreateBucket(absl::Time deadline) {
         options_.region);
   }
   const std::string_view body[] = {xml};
-  ASSIGN_OR_RETURN(const HttpResponse response, Send({.method = "PUT",
-                                                      .key = "",
-                                                      .body = body,
-                                                      .body_sha256 = Sha256::Of(xml),
-                                                      .deadline = deadline}));
+  ASSIGN_OR_RETURN(const HttpClientResponse response, Send({.method = "PUT",
+                                                            .key = "",
+                                                            .body = body,
+                                                            .body_sha256 = Sha256::Of(xml),
+                                                            .deadline = deadline}));
   if (response.ok() || ParseS3Error(response.body).code == "BucketAlreadyOwnedByYou")
     return absl::OkStatus();
   return Failure(response, "create the bucket", "");
 }
 
 absl::Status S3ObjectStore::RemoveBucket(absl::Time deadline) {
-  ASSIGN_OR_RETURN(const HttpResponse response,
+  ASSIGN_OR_RETURN(const HttpClientResponse response,
                    Send({.method = "DELETE", .key = "", .deadline = deadline}));
   if (response.ok()) return absl::OkStatus();
   return Failure(response, "remove the bucket", "");

@@ -83,9 +83,9 @@ class S3ObjectStore : public ObjectStore {
   static absl::StatusOr<Address> Locate(const S3Options& options);
 
   // Signs and sends; any complete answer is OK.
-  absl::StatusOr<HttpResponse> Send(const Request& request, const HttpBodySink* sink = nullptr);
+  absl::StatusOr<HttpClientResponse> Send(const Request& request, const HttpBodySink* sink = nullptr);
   std::string Name(std::string_view verb, std::string_view key) const;
-  absl::Status Failure(const HttpResponse& response, std::string_view verb, std::string_view key);
+  absl::Status Failure(const HttpClientResponse& response, std::string_view verb, std::string_view key);
 
   absl::StatusOr<ListResult> ListPage(const ListOptions& options, const std::string& start_after,
                                       size_t limit);

@@ -107,7 +107,7 @@ absl::StatusCode CodeOfHttpStatus(int status, bool has_body) {
   }
 }
 
-std::string Advice(int status, const S3Error& error, const HttpResponse& response) {
+std::string Advice(int status, const S3Error& error, const HttpClientResponse& response) {
   if (error.code == "NoSuchBucket") return "; create the bucket or correct its name";
   if (error.code == "RequestTimeTooSkewed") return "; set this machine's clock";
   if (error.code == "SignatureDoesNotMatch" || error.code == "InvalidAccessKeyId") {
@@ -136,11 +136,11 @@ S3Error ParseS3Error(std::string_view body) {
   return error;
 }
 
-bool SaysCredentialsExpired(const HttpResponse& response) {
+bool SaysCredentialsExpired(const HttpClientResponse& response) {
   return !response.ok() && ParseS3Error(response.body).code == "ExpiredToken";
 }
 
-absl::Status S3ErrorStatus(const HttpResponse& response, std::string_view what, absl::Time now) {
+absl::Status S3ErrorStatus(const HttpClientResponse& response, std::string_view what, absl::Time now) {
   const S3Error error = ParseS3Error(response.body);
   const absl::StatusCode code =
       CodeOfS3Code(error.code).value_or(CodeOfHttpStatus(response.status, !response.body.empty()));
@@ -227,14 +227,15 @@ std::string CompleteMultipartBody(const std::vector<std::string>& etags) {
   return out.str();
 }
 
-absl::Status CheckCompleteMultipart(const HttpResponse& response, std::string_view what, absl::Time now) {
+absl::Status CheckCompleteMultipart(const HttpClientResponse& response, std::string_view what,
+                                    absl::Time now) {
   if (!response.ok()) return S3ErrorStatus(response, what, now);
   pugi::xml_document document;
   if (document.load_buffer(response.body.data(), response.body.size()) &&
       document.child("CompleteMultipartUploadResult")) {
     return absl::OkStatus();
   }
-  HttpResponse error = response;  // a 200 that turned into an error on the way
+  HttpClientResponse error = response;  // a 200 that turned into an error on the way
   error.status = 500;
   return S3ErrorStatus(error, what, now);
 }

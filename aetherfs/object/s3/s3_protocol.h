@@ -26,10 +26,10 @@ S3Error ParseS3Error(std::string_view body);
 
 // An answer that is not a success, as the status of `what` ("get 'key' in s3://bucket"). 429, 500, 502,
 // 503, 504 and SlowDown are UNAVAILABLE and carry the server's Retry-After (retry_after.h).
-absl::Status S3ErrorStatus(const HttpResponse& response, std::string_view what, absl::Time now);
+absl::Status S3ErrorStatus(const HttpClientResponse& response, std::string_view what, absl::Time now);
 
 // Whether the answer says that the credentials have expired (fetch others and try again).
-bool SaysCredentialsExpired(const HttpResponse& response);
+bool SaysCredentialsExpired(const HttpClientResponse& response);
 
 // "bytes 0-9/443" as a range and the size of the whole; nothing if it is anything else.
 struct ContentRange {
@@ -50,7 +50,8 @@ absl::StatusOr<std::string> ParseUploadId(std::string_view body);
 // The body of CompleteMultipartUpload for parts 1, 2, … with these ETags.
 std::string CompleteMultipartBody(const std::vector<std::string>& etags);
 // OK if a 200 answer to CompleteMultipartUpload is really a success: it may be an error.
-absl::Status CheckCompleteMultipart(const HttpResponse& response, std::string_view what, absl::Time now);
+absl::Status CheckCompleteMultipart(const HttpClientResponse& response, std::string_view what,
+                                    absl::Time now);
 
 }  // namespace aetherfs
 

@@ -1,13 +1,13 @@
-#include "aetherfs/agent/chunk_batch.h"
+#include "aetherfs/agent/check_batch.h"
 
 #include "aetherfs/base/sha256.h"
 #include "aetherfs/base/status.h"
 
 namespace aetherfs {
 
-static_assert(ChunkBatch::kMaxBytes >= kMaxChunkSize);
+static_assert(CheckBatch::kMaxBytes >= kMaxChunkSize);
 
-char* ChunkBatch::Add(uint32_t chunk, uint64_t tag) {
+char* CheckBatch::Add(uint32_t chunk, uint64_t tag) {
   const size_t size = manifest_.chunks[chunk].size;
   if (items_.size() == kMaxChunks || kMaxBytes - used_ < size) return nullptr;
   if (buffer_ == nullptr) buffer_ = std::make_unique_for_overwrite<char[]>(kMaxBytes);
@@ -16,12 +16,12 @@ char* ChunkBatch::Add(uint32_t chunk, uint64_t tag) {
   return buffer_.get() + items_.back().offset;
 }
 
-void ChunkBatch::DropLast() {
+void CheckBatch::DropLast() {
   used_ = items_.back().offset;
   items_.pop_back();
 }
 
-absl::Status ChunkBatch::Check(absl::FunctionRef<absl::Status(const Checked&)> done) {
+absl::Status CheckBatch::Check(absl::FunctionRef<absl::Status(const Checked&)> done) {
   std::vector<std::string_view> messages;
   messages.reserve(items_.size());
   for (const Item& item : items_) {

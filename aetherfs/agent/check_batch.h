@@ -1,5 +1,5 @@
-#ifndef AETHERFS_AGENT_CHUNK_BATCH_H_
-#define AETHERFS_AGENT_CHUNK_BATCH_H_
+#ifndef AETHERFS_AGENT_CHECK_BATCH_H_
+#define AETHERFS_AGENT_CHECK_BATCH_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -17,12 +17,12 @@ namespace aetherfs {
 // Gathers chunks that were read from disk and checks them against their digests, many at once, which is
 // several times quicker than one by one where the processor hashes in lanes. The manifest must outlive it.
 // Not thread-safe. Takes kMaxBytes of memory once used.
-class ChunkBatch {
+class CheckBatch {
  public:
   static constexpr size_t kMaxBytes = 2 * 1024 * 1024;  // eight of the largest chunks
   static constexpr size_t kMaxChunks = 128;
 
-  explicit ChunkBatch(const Manifest& manifest) : manifest_(manifest) {}
+  explicit CheckBatch(const Manifest& manifest) : manifest_(manifest) {}
 
   // Where the chunk's bytes are to be put, all of them, before the next call; nullptr if the batch is full
   // and must be checked first. `tag` comes back from Check().
@@ -54,4 +54,4 @@ class ChunkBatch {
 
 }  // namespace aetherfs
 
-#endif  // AETHERFS_AGENT_CHUNK_BATCH_H_
+#endif  // AETHERFS_AGENT_CHECK_BATCH_H_
