@@ -28,8 +28,9 @@ if(AETHERFS_SANITIZE)
   endif()
   if(AETHERFS_SANITIZE MATCHES thread)
     add_compile_definitions(GRPC_TSAN_SUPPRESSED)
-    # Shows what absl synchronises to the sanitizer; every program takes its object file.
-    add_library(aetherfs_tsan OBJECT ${CMAKE_SOURCE_DIR}/cmake/tsan/absl_visible.cc)
+    # Shows what absl and gRPC synchronise to the sanitizer; every program takes its object file.
+    add_library(aetherfs_tsan OBJECT
+      ${CMAKE_SOURCE_DIR}/cmake/tsan/absl_visible.cc ${CMAKE_SOURCE_DIR}/cmake/tsan/grpc_visible.cc)
     # absl::Status brings absl::Cord, which not every program links otherwise.
     target_link_libraries(aetherfs_tsan PUBLIC absl::cord absl::status)
     set_target_properties(aetherfs_tsan PROPERTIES CXX_STANDARD 20)
