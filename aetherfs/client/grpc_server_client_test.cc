@@ -8,6 +8,7 @@
 #include <memory>
 #include <thread>
 
+#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "aetherfs/base/sha256.h"
 #include "aetherfs/base/status.h"
@@ -85,6 +86,7 @@ class ScriptedServer : public block::v1::BlockAPI::Service, public dataset::v1::
       bytes += request.data();
       if (bytes.size() >= fail_after) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "cut off");
     }
+    absl::MutexLock lock(&mutex);
     uploaded = bytes;
     return grpc::Status::OK;
   }
@@ -123,7 +125,8 @@ class ScriptedServer : public block::v1::BlockAPI::Service, public dataset::v1::
   bool answer_at_once = false;
   bool end_streams = false;
   grpc::Status lookup_status;
-  std::string uploaded;
+  absl::Mutex mutex;
+  std::string uploaded ABSL_GUARDED_BY(mutex);
 
  private:
   const std::string object_;
@@ -246,6 +249,7 @@ TEST_F(GrpcServerClientTest, ObjectsAreUploaded) {
     const auto response = client->Upload(header, object);
     ASSERT_TRUE(response.ok()) << response.status();
     EXPECT_FALSE(response->already_present());
+    absl::MutexLock lock(&server.mutex);
     EXPECT_EQ(server.uploaded, object);
   }
 }
@@ -268,6 +272,7 @@ TEST_F(GrpcServerClientTest, UploadThatFailsIsSentElsewhere) {
   const auto client = Connect({bad.address(), good.address()});
   const std::string object = RandomBytes(4'000'000, 1);
   for (int i = 0; i < 2; ++i) ASSERT_TRUE(client->Upload({}, object).ok());
+  absl::MutexLock lock(&good.mutex);
   EXPECT_EQ(good.uploaded, object);
   EXPECT_EQ(bad.uploads, 1);
 }
