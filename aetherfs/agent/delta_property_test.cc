@@ -349,8 +349,8 @@ TEST_F(DeltaPropertyTest, EveryPieceOfADeltaIsChecked) {
                                                                 {"table", 115},
                                                                 {"manifest", head - 40},
                                                                 {"digest", head - 1}}) {
-      ways[what] = [&, at = at](std::string& object) {
-        if (is_head(object)) flip(object, at);
+      ways[what] = [&, offset = at](std::string& object) {
+        if (is_head(object)) flip(object, offset);
       };
     }
     ways["patch"] = [&](std::string& object) {
