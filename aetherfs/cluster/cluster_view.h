@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "aetherfs/cache/part_source.h"
 #include "aetherfs/cluster/peer.h"
 #include "aetherfs/cluster/rendezvous.h"
 
@@ -25,6 +26,12 @@ struct ClusterView {
   // Those before the last change, as long as they may have what now belongs to others.
   std::vector<ClusterMember> previous;
   absl::Time previous_until = absl::InfinitePast();
+
+  // How far a client's request for a part goes: to the peers, unless the part is this server's own.
+  PartScope ScopeForClients(const PartKey& key) const {
+    return members.empty() || Ranked(members, key).front().peer == nullptr ? PartScope::kStore
+                                                                           : PartScope::kAnywhere;
+  }
 
   // `members` in the order in which they should be asked for a part: its owner first.
   static std::vector<ClusterMember> Ranked(const std::vector<ClusterMember>& members, const PartKey& key) {

@@ -29,10 +29,12 @@ void PeerPartSource::Get(const PartKey& key, const Options& options, Done done) 
     }
   }
   if (!options.bypass_cache && candidates.empty() && clock_.Now() < view->previous_until) {
-    std::vector<ClusterMember> previous = ClusterView::Ranked(view->previous, key);
-    if (!previous.empty() && previous.front().peer != nullptr &&
-        previous.front().protocol >= kPeerProtocolCachedOnly) {
-      previous_owner = std::move(previous.front());
+    const std::vector<ClusterMember> previous = ClusterView::Ranked(view->previous, key);
+    for (const ClusterMember& member : view->members) {
+      if (!previous.empty() && member.address == previous.front().address && member.peer != nullptr &&
+          member.protocol >= kPeerProtocolCachedOnly) {
+        previous_owner = member;
+      }
     }
   }
   if (candidates.empty() && !previous_owner.has_value()) {
