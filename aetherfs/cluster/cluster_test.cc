@@ -19,20 +19,21 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 TEST(PeerListTest, ListsAndNames) {
-  EXPECT_TRUE(ParsePeerList("")->empty());
-  EXPECT_THAT(ParsePeerList("a:1,[::1]:2,10.0.0.1:3")->addresses, ElementsAre("a:1", "[::1]:2", "10.0.0.1:3"));
-  const PeerList named = *ParsePeerList("dns:aetherfs.default.svc:7400");
+  EXPECT_TRUE(ParsePeerList({})->empty());
+  EXPECT_THAT(ParsePeerList({"a:1", "[::1]:2", "10.0.0.1:3"})->addresses, ElementsAre("a:1", "[::1]:2", "10.0.0.1:3"));
+  const PeerList named = *ParsePeerList({"dns:aetherfs.default.svc:7400"});
   EXPECT_EQ(named.dns_name, "aetherfs.default.svc");
   EXPECT_EQ(named.dns_port, 7400);
   EXPECT_FALSE(named.empty());
 }
 
 TEST(PeerListTest, WhatIsNoListIsRefusedByName) {
-  for (const char* bad : {"a:1,", ",", "a:x", "a:0", "dns:", "dns:a", "dns::7400", "dns:a:0", "dns:a:b", "a:1 "}) {
-    const auto list = ParsePeerList(bad);
+  for (const char* bad : {"", "a:x", "a:0", "dns:", "dns:a", "dns::7400", "dns:a:0", "dns:a:b", "a:1 "}) {
+    const auto list = ParsePeerList({bad});
     EXPECT_EQ(list.status().code(), absl::StatusCode::kInvalidArgument) << bad;
   }
-  EXPECT_THAT(ParsePeerList("a:1,b:1,a:1").status().message(), HasSubstr("'a:1' stands there twice"));
+  EXPECT_EQ(ParsePeerList({"a:1", "dns:a:1"}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(ParsePeerList({"a:1", "b:1", "a:1"}).status().message(), HasSubstr("'a:1' stands there twice"));
 }
 
 TEST(PeerListTest, AddressesOfCallers) {

@@ -28,7 +28,7 @@ class ScriptedResolver : public HostResolver {
 
 class MembershipTest : public ::testing::Test {
  protected:
-  std::unique_ptr<Membership> Make(const std::string& list, const std::string& advertise = "") {
+  std::unique_ptr<Membership> Make(const std::vector<std::string>& list, const std::string& advertise = "") {
     Membership::Environment environment;
     environment.resolver = &resolver_;
     environment.connect = [this](const std::string& address) {
@@ -70,7 +70,7 @@ TEST_F(MembershipTest, MembersAreThoseThatAnswer) {
   resolver_.hosts = {{"a", {"10.0.0.1"}}, {"b", {"10.0.0.2"}}, {"c", {"10.0.0.3"}}};
   peers_["c:1"] = std::make_shared<FakePeer>("c:1");
   peers_["c:1"]->health = absl::UnavailableError("connection refused");
-  const auto membership = Make("a:1,b:1,c:1", "a:1");
+  const auto membership = Make({"a:1", "b:1", "c:1"}, "a:1");
   EXPECT_THAT(Members(*membership), IsEmpty());
   membership->Tick();
   EXPECT_THAT(Members(*membership), ElementsAre("a:1 (self)", "b:1"));
@@ -83,7 +83,7 @@ TEST_F(MembershipTest, ServerFindsItselfByItsId) {
   resolver_.hosts["servers"] = {"10.0.0.1", "10.0.0.2", "fd00::3"};
   peers_["10.0.0.2:7400"] = std::make_shared<FakePeer>("10.0.0.2:7400");
   peers_["10.0.0.2:7400"]->hello.set_server_id("my id");
-  const auto membership = Make("dns:servers:7400");
+  const auto membership = Make({"dns:servers:7400"});
   membership->Tick();
   EXPECT_THAT(Members(*membership), ElementsAre("10.0.0.1:7400", "10.0.0.2:7400 (self)", "[fd00::3]:7400"));
   Round(*membership);
@@ -92,7 +92,7 @@ TEST_F(MembershipTest, ServerFindsItselfByItsId) {
 
 TEST_F(MembershipTest, OneLostCheckChangesNothing) {
   resolver_.hosts = {{"a", {"10.0.0.1"}}, {"b", {"10.0.0.2"}}};
-  const auto membership = Make("a:1,b:1", "a:1");
+  const auto membership = Make({"a:1", "b:1"}, "a:1");
   membership->Tick();
   peers_["b:1"]->health = absl::DeadlineExceededError("no answer");
   Round(*membership);
@@ -112,7 +112,7 @@ TEST_F(MembershipTest, OneLostCheckChangesNothing) {
 
 TEST_F(MembershipTest, ServerThatSaysThatItGoesIsGoneAtOnce) {
   resolver_.hosts = {{"a", {"10.0.0.1"}}, {"b", {"10.0.0.2"}}};
-  const auto membership = Make("a:1,b:1", "a:1");
+  const auto membership = Make({"a:1", "b:1"}, "a:1");
   membership->Tick();
   peers_["b:1"]->health = absl::FailedPreconditionError("not serving");
   Round(*membership);
@@ -121,7 +121,7 @@ TEST_F(MembershipTest, ServerThatSaysThatItGoesIsGoneAtOnce) {
 
 TEST_F(MembershipTest, SuspectIsCheckedAtOnceAndGoesWithThatFailure) {
   resolver_.hosts = {{"a", {"10.0.0.1"}}, {"b", {"10.0.0.2"}}};
-  const auto membership = Make("a:1,b:1", "a:1");
+  const auto membership = Make({"a:1", "b:1"}, "a:1");
   membership->Tick();
   membership->Suspect("b:1");
   membership->Tick();  // it answers: an error of one call was not its end
@@ -135,7 +135,7 @@ TEST_F(MembershipTest, SuspectIsCheckedAtOnceAndGoesWithThatFailure) {
 
 TEST_F(MembershipTest, NamesAreLookedUpAgain) {
   resolver_.hosts["servers"] = {"10.0.0.1", "10.0.0.2"};
-  const auto membership = Make("dns:servers:7400", "10.0.0.1:7400");
+  const auto membership = Make({"dns:servers:7400"}, "10.0.0.1:7400");
   membership->Tick();
   resolver_.hosts["servers"] = {"10.0.0.1", "10.0.0.3"};
   clock_.Advance(Membership::kResolveInterval);
@@ -152,7 +152,7 @@ TEST_F(MembershipTest, NamesAreLookedUpAgain) {
 
 TEST_F(MembershipTest, StrangerHasNamesLookedUpSoon) {
   resolver_.hosts["servers"] = {"10.0.0.1"};
-  const auto membership = Make("dns:servers:7400", "10.0.0.1:7400");
+  const auto membership = Make({"dns:servers:7400"}, "10.0.0.1:7400");
   membership->Tick();
   resolver_.hosts["servers"] = {"10.0.0.1", "10.0.0.2"};
   EXPECT_FALSE(membership->IsPeerAddress("10.0.0.2"));
@@ -165,7 +165,7 @@ TEST_F(MembershipTest, StrangerHasNamesLookedUpSoon) {
 
 TEST_F(MembershipTest, PreviousMembersAreThoseBeforeTheChange) {
   resolver_.hosts["servers"] = {"10.0.0.1", "10.0.0.2"};
-  const auto membership = Make("dns:servers:7400", "10.0.0.1:7400");
+  const auto membership = Make({"dns:servers:7400"}, "10.0.0.1:7400");
   membership->Tick();
   // It has just started: to it the cluster was the others.
   EXPECT_THAT(Addresses(membership->view()->previous), ElementsAre("10.0.0.2:7400"));
@@ -191,7 +191,7 @@ TEST_F(MembershipTest, ThreadKeepsTheViewCurrent) {
   environment.clock = Clock::System();
   environment.random = Random::System();
   environment.metrics = &metrics_;
-  Membership membership(*ParsePeerList("a:1,b:1"), "a:1", "my id", environment);
+  Membership membership(*ParsePeerList({"a:1", "b:1"}), "a:1", "my id", environment);
   membership.Start();
   while (membership.view()->members.size() < 2) std::this_thread::yield();
   membership.Stop();

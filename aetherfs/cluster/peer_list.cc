@@ -8,7 +8,6 @@
 #include <set>
 
 #include "absl/strings/str_replace.h"
-#include "absl/strings/str_split.h"
 #include "aetherfs/base/address.h"
 #include "aetherfs/base/status.h"
 
@@ -45,10 +44,10 @@ class SystemResolver : public HostResolver {
 
 }  // namespace
 
-absl::StatusOr<PeerList> ParsePeerList(std::string_view text) {
+absl::StatusOr<PeerList> ParsePeerList(const std::vector<std::string>& items) {
   PeerList list;
-  if (text.empty()) return list;
-  if (text.starts_with(kDnsPrefix)) {
+  if (items.size() == 1 && items.front().starts_with(kDnsPrefix)) {
+    const std::string_view text = items.front();
     const std::string_view rest = text.substr(kDnsPrefix.size());
     const size_t colon = rest.rfind(':');
     const std::optional<uint16_t> port =
@@ -61,8 +60,12 @@ absl::StatusOr<PeerList> ParsePeerList(std::string_view text) {
     list.dns_port = *port;
     return list;
   }
-  for (const absl::string_view item : absl::StrSplit(absl::string_view(text.data(), text.size()), ',')) {
-    ASSIGN_OR_RETURN(std::string address, ParseServerAddress(std::string_view(item.data(), item.size())));
+  for (const std::string& item : items) {
+    if (item.starts_with(kDnsPrefix)) {
+      return absl::InvalidArgumentError(
+          fmt::format("'{}' stands alone or not at all", Printable(item)));
+    }
+    ASSIGN_OR_RETURN(std::string address, ParseServerAddress(item));
     if (std::find(list.addresses.begin(), list.addresses.end(), address) != list.addresses.end()) {
       return absl::InvalidArgumentError(fmt::format("'{}' stands there twice", address));
     }

@@ -22,8 +22,9 @@ struct PeerList {
   bool empty() const { return addresses.empty() && dns_name.empty(); }
 };
 
-// "a:7400,b:7400" or "dns:NAME:PORT"; empty is an empty list. INVALID_ARGUMENT says what is wrong. Pure.
-absl::StatusOr<PeerList> ParsePeerList(std::string_view text);
+// Addresses ("a:7400"), or "dns:NAME:PORT" alone; none is an empty list. INVALID_ARGUMENT says what is
+// wrong. Pure.
+absl::StatusOr<PeerList> ParsePeerList(const std::vector<std::string>& items);
 
 // Looks up names, so that a test can script it. Thread-safe; blocks.
 class HostResolver {
