@@ -185,9 +185,6 @@ void Membership::EndCheck(const std::string& address, const absl::Status& status
     if (it == members_.end()) return;
     Member& member = it->second;
     member.checking = false;
-    member.next_check = environment_.clock->Now() + kCheckInterval * 9 / 10 +
-                        environment_.random->Jitter(kCheckInterval / 5);
-    due_ = true;
     const bool before = member.healthy;
     if (status.ok()) {
       member.failures = 0;
@@ -203,6 +200,10 @@ void Membership::EndCheck(const std::string& address, const absl::Status& status
         member.protocol = 0;  // it may come back as another version
       }
     }
+    const absl::Duration interval = member.healthy ? kCheckInterval : kSearchInterval;
+    member.next_check =
+        environment_.clock->Now() + interval * 9 / 10 + environment_.random->Jitter(interval / 5);
+    due_ = true;
     healthy = member.healthy;
     changed = healthy != before && !member.self;
     if (!member.self) environment_.metrics->peer_healthy.With({address}).Set(healthy ? 1 : 0);

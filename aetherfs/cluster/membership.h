@@ -33,6 +33,8 @@ namespace aetherfs {
 class Membership : public ClusterViewSource {
  public:
   static constexpr absl::Duration kCheckInterval = absl::Seconds(1);
+  // Of one that does not work, so that it is soon found to be back.
+  static constexpr absl::Duration kSearchInterval = absl::Milliseconds(300);
   static constexpr absl::Duration kCheckTimeout = absl::Seconds(1);
   static constexpr absl::Duration kResolveInterval = absl::Seconds(5);
   // After a stranger called: it may be a server that has just come.

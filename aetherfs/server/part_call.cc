@@ -63,10 +63,11 @@ class PartCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
 
   void OnWriteDone(bool ok) override {
+    grpc::ByteBuffer sent;  // its end may be that of the part, which is not for a lock
     {
       absl::MutexLock lock(&mutex_);
       writing_ = false;
-      message_.Clear();
+      sent.Swap(&message_);
       if (!ok && !ending_.has_value()) ending_ = absl::CancelledError("the stream is broken");
     }
     Drive();
@@ -76,10 +77,11 @@ class PartCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   void OnDone() override {
     absl::StatusCode code;
+    PartPtr held;  // its end is not for a lock
     {
       absl::MutexLock lock(&mutex_);
       code = ending_.has_value() ? ending_->code() : absl::StatusCode::kOk;
-      part_ = nullptr;
+      held.swap(part_);
     }
     server_.metrics->ObserveCall("GetPart", code, server_.clock->Now() - began_);
     self_.reset();  // may be the end of this
