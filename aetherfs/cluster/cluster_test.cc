@@ -54,8 +54,8 @@ TEST(PeerListTest, SystemResolverKnowsThisMachine) {
 TEST(HedgePolicyTest, DelayFollowsThePercentile) {
   HedgePolicy policy;
   EXPECT_EQ(policy.Begin(), HedgePolicy::kLongestDelay);
-  for (int i = 0; i < 240; ++i) policy.Observe(absl::Milliseconds(i % 100 < 90 ? 80 : 300));
-  EXPECT_EQ(policy.Begin(), absl::Milliseconds(300));
+  for (int i = 0; i < 240; ++i) policy.Observe(absl::Milliseconds(i % 100 < 98 ? 80 : 300));
+  EXPECT_EQ(policy.Begin(), absl::Milliseconds(600));
   for (int i = 0; i < 256; ++i) policy.Observe(absl::Milliseconds(1));
   EXPECT_EQ(policy.Begin(), HedgePolicy::kShortestDelay);
   for (int i = 0; i < 256; ++i) policy.Observe(absl::Seconds(9));

@@ -24,7 +24,7 @@ void HedgePolicy::Observe(absl::Duration first_bytes) {
                                      samples_.begin() + static_cast<ptrdiff_t>(std::min(observed_, kSamples)));
   const auto at = sorted.begin() + static_cast<ptrdiff_t>(static_cast<double>(sorted.size()) * kPercentile);
   std::nth_element(sorted.begin(), at, sorted.end());
-  delay_ = std::clamp(*at, kShortestDelay, kLongestDelay);
+  delay_ = std::clamp(*at * kFactor, kShortestDelay, kLongestDelay);
 }
 
 bool HedgePolicy::TryHedge() {

@@ -41,7 +41,7 @@ void PeerFetch::StartWithPreviousOwner(const ClusterMember& member) {
     absl::MutexLock lock(&mutex_);
     own_ = true;
   }
-  Ask(member, /*cached_only=*/true, /*hedge=*/false, PeerPartSource::kHandoverTimeout);
+  Ask(member, /*cached_only=*/true, /*hedge=*/false, absl::InfiniteDuration());
 }
 
 void PeerFetch::Next(bool hedge) {
@@ -65,13 +65,14 @@ void PeerFetch::Next(bool hedge) {
   }
 }
 
-void PeerFetch::Ask(const ClusterMember& member, bool cached_only, bool hedge, absl::Duration first_alarm) {
+void PeerFetch::Ask(const ClusterMember& member, bool cached_only, bool hedge, absl::Duration hedge_after) {
   source_.metrics_.peer_parts.Increment();
   auto attempt = std::make_shared<Attempt>();
   attempt->member = member;
   attempt->cached_only = cached_only;
   attempt->hedge = hedge;
   attempt->began = attempt->last_progress = source_.clock_.Now();
+  attempt->hedge_at = attempt->began + hedge_after;
   {
     absl::MutexLock lock(&mutex_);
     attempts_.push_back(attempt);
@@ -95,7 +96,7 @@ void PeerFetch::Ask(const ClusterMember& member, bool cached_only, bool hedge, a
     absl::MutexLock lock(&mutex_);
     over = attempt->over || finished_;
     attempt->call = call;
-    if (!over) attempt->alarm = source_.alarms_.After(first_alarm, [self, attempt] { self->OnAlarm(attempt); });
+    if (!over) SetAlarm(attempt);
   }
   if (over) call->Cancel();
 }
@@ -174,40 +175,42 @@ void PeerFetch::OnFailed(const AttemptPtr& attempt, const absl::Status& status) 
   if (!others) Next(/*hedge=*/false);
 }
 
+absl::Duration PeerFetch::Patience(const Attempt& attempt) {
+  if (attempt.cached_only) return PeerPartSource::kHandoverTimeout;
+  return attempt.accepted ? PeerPartSource::kStallTimeout : PeerPartSource::kAcceptTimeout;
+}
+
+void PeerFetch::SetAlarm(const AttemptPtr& attempt) {
+  const absl::Time now = source_.clock_.Now();
+  absl::Time next = attempt->last_progress + Patience(*attempt);
+  if (attempt->received == 0 && attempt->hedge_at > now) next = std::min(next, attempt->hedge_at);
+  attempt->alarm =
+      source_.alarms_.After(next - now, [self = shared_from_this(), attempt] { self->OnAlarm(attempt); });
+}
+
 void PeerFetch::OnAlarm(const AttemptPtr& attempt) {
   const absl::Time now = source_.clock_.Now();
-  bool may_hedge;
-  absl::Duration left;
+  std::shared_ptr<PeerCall> given_up;
+  bool hedge = false;
   {
     absl::MutexLock lock(&mutex_);
     if (finished_ || attempt->over) return;
-    const absl::Duration patience = attempt->cached_only  ? PeerPartSource::kHandoverTimeout
-                                    : attempt->accepted   ? PeerPartSource::kStallTimeout
-                                                          : PeerPartSource::kAcceptTimeout;
-    left = patience - (now - attempt->last_progress);
-    may_hedge = !attempt->cached_only && attempt->received == 0 && !hedged_ && !reading_store_;
-  }
-  if (left <= absl::ZeroDuration()) {
-    std::shared_ptr<PeerCall> call;
-    {
-      absl::MutexLock lock(&mutex_);
-      call = attempt->call;
+    if (now - attempt->last_progress >= Patience(*attempt)) {
+      given_up = attempt->call;
+    } else {
+      hedge = attempt->received == 0 && now >= attempt->hedge_at && !hedged_ && !reading_store_ &&
+              source_.hedges_.TryHedge();
+      hedged_ = hedged_ || hedge;
+      SetAlarm(attempt);
     }
+  }
+  if (given_up != nullptr) {
     OnFailed(attempt, absl::DeadlineExceededError("the peer does not answer"));
-    if (call != nullptr) call->Cancel();
-    return;
+    given_up->Cancel();
+  } else if (hedge) {
+    source_.metrics_.hedges.Increment();
+    Next(/*hedge=*/true);
   }
-  const bool hedge = may_hedge && source_.hedges_.TryHedge();
-  {
-    absl::MutexLock lock(&mutex_);
-    if (finished_ || attempt->over) return;
-    hedged_ = hedged_ || hedge;
-    attempt->alarm =
-        source_.alarms_.After(left, [self = shared_from_this(), attempt] { self->OnAlarm(attempt); });
-  }
-  if (!hedge) return;
-  source_.metrics_.hedges.Increment();
-  Next(/*hedge=*/true);
 }
 
 void PeerFetch::ReadStore(bool own) {

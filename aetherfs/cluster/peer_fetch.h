@@ -30,6 +30,7 @@ class PeerFetch : public std::enable_shared_from_this<PeerFetch> {
     ClusterMember member;
     absl::Time began;
     absl::Time last_progress;
+    absl::Time hedge_at;  // if it has brought nothing by then
     bool cached_only = false;
     bool hedge = false;
     bool accepted = false;
@@ -40,11 +41,15 @@ class PeerFetch : public std::enable_shared_from_this<PeerFetch> {
   };
   using AttemptPtr = std::shared_ptr<Attempt>;
 
-  void Ask(const ClusterMember& member, bool cached_only, bool hedge, absl::Duration first_alarm);
+  // Infinite `hedge_after`: never.
+  void Ask(const ClusterMember& member, bool cached_only, bool hedge, absl::Duration hedge_after);
   void OnSize(const AttemptPtr& attempt, uint64_t object_size);
   absl::Status OnBytes(const AttemptPtr& attempt, std::string_view bytes);
   void OnDone(const AttemptPtr& attempt, const absl::Status& status, std::optional<uint64_t> checksum);
   void OnAlarm(const AttemptPtr& attempt);
+  // Sets the attempt's alarm for when something is to be decided next.
+  void SetAlarm(const AttemptPtr& attempt) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static absl::Duration Patience(const Attempt& attempt);
   // Goes on after an attempt that brought nothing, or not all.
   void OnFailed(const AttemptPtr& attempt, const absl::Status& status);
   // Asks the next candidate, or the store. `hedge`: in addition to what is under way.

@@ -37,7 +37,7 @@ class PeerPartSource : public PartSource {
   // Members that are asked for one part, before the store is.
   static constexpr size_t kMaxCandidates = 2;
   // A peer that has not even accepted a request by then has failed.
-  static constexpr absl::Duration kAcceptTimeout = absl::Seconds(2);
+  static constexpr absl::Duration kAcceptTimeout = absl::Seconds(3);
   // One that has accepted it, and brings nothing for this long, too: it may be waiting for the store.
   static constexpr absl::Duration kStallTimeout = absl::Seconds(15);
   // How long a previous owner may take to begin.

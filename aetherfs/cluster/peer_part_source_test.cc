@@ -264,8 +264,6 @@ TEST_F(PeerPartSourceTest, PeerThatAcceptedHasTimeToReadTheStore) {
   clock_.Advance(PeerPartSource::kAcceptTimeout);
   alarms_.RingFirst();
   EXPECT_FALSE(Request(0).cancelled);
-  EXPECT_THAT(alarms_.pending(),
-              ElementsAre(PeerPartSource::kStallTimeout - PeerPartSource::kAcceptTimeout));
   clock_.Advance(PeerPartSource::kStallTimeout);
   alarms_.RingFirst();
   EXPECT_TRUE(Request(0).cancelled);
@@ -285,8 +283,12 @@ TEST_F(PeerPartSourceTest, SlowOwnerIsHedgedWithinTheBudget) {
   result_.reset();
   Get();
   Request(0, 20).Accept();
-  EXPECT_THAT(alarms_.pending(), ElementsAre(HedgePolicy::kLongestDelay));
-  clock_.Advance(HedgePolicy::kLongestDelay);
+  EXPECT_THAT(alarms_.pending(), ElementsAre(PeerPartSource::kAcceptTimeout));
+  clock_.Advance(PeerPartSource::kAcceptTimeout);
+  alarms_.RingFirst();
+  EXPECT_THAT(alarms_.pending(), ElementsAre(HedgePolicy::kLongestDelay - PeerPartSource::kAcceptTimeout));
+  EXPECT_THAT(peers_[1]->requests, IsEmpty());
+  clock_.Advance(HedgePolicy::kLongestDelay - PeerPartSource::kAcceptTimeout);
   alarms_.RingFirst();
   ASSERT_THAT(peers_[1]->requests, SizeIs(1));
   EXPECT_FALSE(Request(0, 20).cancelled);
@@ -302,6 +304,7 @@ TEST_F(PeerPartSourceTest, SlowOwnerIsHedgedWithinTheBudget) {
 
   result_.reset();
   Get();
+  Request(0, 21).Accept();
   clock_.Advance(HedgePolicy::kLongestDelay);
   alarms_.RingFirst();
   EXPECT_THAT(peers_[1]->requests, SizeIs(1));  // the budget is used up
