@@ -8,6 +8,7 @@
 
 #include "aetherfs/base/status.h"
 #include "aetherfs/format/record.h"
+#include "aetherfs/server/dataset_hub.h"
 #include "aetherfs/server/part_call.h"
 #include "aetherfs/server/unary_call.h"
 #include "aetherfs/telemetry/log.h"
