@@ -4,18 +4,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <iterator>
 #include <optional>
 #include <string>
 
 namespace aetherfs {
-namespace {
-
-constexpr uint8_t kMaxUses = 3;
-constexpr uint64_t kSmallShare = 10;  // the small queue's part of the budget, 1 / kSmallShare
-
-}  // namespace
-
 // What is used of the budget. Shared with the parts, which may outlive the cache.
 struct MemoryPartCache::Ledger {
   std::atomic<uint64_t> used = 0;
@@ -45,7 +37,8 @@ MemoryPartCache::MemoryPartCache(PartSource* source, uint64_t budget_bytes, Cloc
       budget_bytes_(std::max(budget_bytes, kMinBudget)),
       reserved_bytes_(std::min(reserved_bytes, budget_bytes_ / 2)),
       clock_(*clock),
-      ledger_(std::make_shared<Ledger>()) {
+      ledger_(std::make_shared<Ledger>()),
+      policy_(budget_bytes_) {
   absl::MutexLock lock(&ledger_->mutex);
   ledger_->cache = this;
 }
@@ -71,9 +64,8 @@ void MemoryPartCache::Get(const PartKey& key, const Options& options, Done done)
     absl::MutexLock lock(&mutex_);
     const auto kept = entries_.find(key);
     if (kept != entries_.end() && !options.bypass_cache) {
-      Entry& entry = *kept->second;
-      entry.uses = std::min<uint8_t>(entry.uses + 1, kMaxUses);
-      given = entry.part;
+      policy_.Touch(key);
+      given = kept->second.part;
       ++stats_.hits;
       stats_.hit_bytes += given->size();
       NoteGiven(*given, origin);
@@ -81,6 +73,7 @@ void MemoryPartCache::Get(const PartKey& key, const Options& options, Done done)
       ++stats_.misses;
       if (Flight* flight = Joinable(flight_key); flight != nullptr) {
         ++stats_.collapsed;
+        ++flight->joined;
         if (flight->part == nullptr) return flight->waiters.push_back(std::move(done));
         given = flight->part;
         origin = flight->origin;
@@ -198,9 +191,14 @@ void MemoryPartCache::OnEnded(const FlightKey& key, const absl::Status& status) 
     if (key.bypass) DropOtherSizes(key.part.object_key, flight.part->object_size(), dropped);
     const auto old = entries_.find(key.part);
     const bool known = old != entries_.end() && !key.bypass &&
-                       old->second->part->object_size() == flight.part->object_size();
+                       old->second.part->object_size() == flight.part->object_size();
     // While others wait for room it is for its readers alone, so that their end is noticed.
-    if (!known && NobodyWaits()) Keep(key.part, std::move(flight.part), flight.counted, dropped);
+    if (!known && NobodyWaits()) {
+      Keep(key.part, std::move(flight.part), flight.counted, flight.origin == PartOrigin::kPeer, dropped);
+      for (int use = 0; use < std::min<int>(flight.joined, S3Fifo<PartKey>::kMaxUses); ++use) {
+        policy_.Touch(key.part);
+      }
+    }
   }
   if (dropped.empty()) return;
   dropped.clear();
@@ -271,7 +269,7 @@ void MemoryPartCache::Offer(const std::string& object_key, const std::vector<std
     return;
   }
   const bool counted = part->AtRelease([ledger = ledger_, size] { ledger->GiveBack(size); });
-  Keep(key, part, counted, dropped);
+  Keep(key, part, counted, /*on_probation=*/false, dropped);
 }
 
 bool MemoryPartCache::Reserve(uint64_t bytes, uint64_t limit, bool insist, Dropped& dropped) {
@@ -290,76 +288,54 @@ bool MemoryPartCache::Reserve(uint64_t bytes, uint64_t limit, bool insist, Dropp
 }
 
 bool MemoryPartCache::EvictOne(bool read_ones, Dropped& dropped) {
-  const bool small_first = small_bytes_ > budget_bytes_ / kSmallShare || main_.empty();
-  return EvictFrom(small_first ? small_ : main_, read_ones, dropped) ||
-         EvictFrom(small_first ? main_ : small_, read_ones, dropped);
+  const auto may_go = [this, read_ones](const PartKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    // The memory of one that is being read would not come back now.
+    return read_ones || entries_.find(key)->second.part.use_count() == 1;
+  };
+  const std::optional<PartKey> evicted = policy_.Evict(may_go);
+  if (!evicted.has_value()) return false;
+  Drop(entries_.find(*evicted), dropped);
+  ++stats_.evictions;
+  return true;
 }
 
-bool MemoryPartCache::EvictFrom(Queue& queue, bool read_ones, Dropped& dropped) {
-  // Enough to see every part at its last use.
-  for (size_t looks = (kMaxUses + 1) * queue.size(); looks > 0 && !queue.empty(); --looks) {
-    const Queue::iterator oldest = queue.begin();
-    if (oldest->uses > 0 && !oldest->in_main) {
-      small_bytes_ -= oldest->part->size();
-      oldest->in_main = true;
-      oldest->uses = 0;
-      main_.splice(main_.end(), queue, oldest);
-    } else if (oldest->uses > 0) {
-      --oldest->uses;
-      queue.splice(queue.end(), queue, oldest);
-    } else if (oldest->part.use_count() > 1 && !read_ones) {
-      queue.splice(queue.end(), queue, oldest);  // its memory would not come back now
-    } else {
-      Drop(queue, oldest, dropped);
-      ++stats_.evictions;
-      return true;
-    }
+void MemoryPartCache::Drop(Entries::iterator entry, Dropped& dropped) {
+  const Entry& kept = entry->second;
+  if (kept.counted && kept.part.use_count() == 1) {
+    kept.part->ForgetRelease();
+    ledger_->used.fetch_sub(kept.part->size());
   }
-  return false;
-}
-
-void MemoryPartCache::Drop(Queue& queue, Queue::iterator entry, Dropped& dropped) {
-  const uint64_t size = entry->part->size();
-  kept_bytes_ -= size;
-  if (!entry->in_main) small_bytes_ -= size;
-  if (entry->counted && entry->part.use_count() == 1) {
-    entry->part->ForgetRelease();
-    ledger_->used.fetch_sub(size);
-  }
-  dropped.push_back(std::move(entry->part));
-  entries_.erase(entry->key);
-  queue.erase(entry);
+  policy_.Remove(entry->first);
+  dropped.push_back(std::move(entry->second.part));
+  entries_.erase(entry);
 }
 
 void MemoryPartCache::DropOtherSizes(const std::string& object_key, uint64_t object_size,
                                      Dropped& dropped) {
-  std::vector<Queue::iterator> others;
   for (auto it = entries_.lower_bound(PartKey{object_key, 0});
-       it != entries_.end() && it->first.object_key == object_key; ++it) {
-    if (it->second->part->object_size() != object_size) others.push_back(it->second);
+       it != entries_.end() && it->first.object_key == object_key;) {
+    if (it->second.part->object_size() == object_size) {
+      ++it;
+      continue;
+    }
+    const PartKey key = it->first;
+    Drop(it, dropped);
+    it = entries_.upper_bound(key);
   }
-  for (const Queue::iterator other : others) Drop(other->in_main ? main_ : small_, other, dropped);
 }
 
-void MemoryPartCache::Keep(const PartKey& key, PartPtr part, bool counted, Dropped& dropped) {
-  if (const auto old = entries_.find(key); old != entries_.end()) {
-    Drop(old->second->in_main ? main_ : small_, old->second, dropped);
-  }
-  kept_bytes_ += part->size();
-  small_bytes_ += part->size();
-  Entry entry;
-  entry.key = key;
-  entry.part = std::move(part);
-  entry.counted = counted;
-  small_.push_back(std::move(entry));
-  entries_[key] = std::prev(small_.end());
+void MemoryPartCache::Keep(const PartKey& key, PartPtr part, bool counted, bool on_probation,
+                           Dropped& dropped) {
+  if (const auto old = entries_.find(key); old != entries_.end()) Drop(old, dropped);
+  policy_.Insert(key, part->size(), on_probation);
+  entries_[key] = {std::move(part), counted};
 }
 
 MemoryPartCache::Stats MemoryPartCache::stats() const {
   absl::MutexLock lock(&mutex_);
   Stats stats = stats_;
   stats.waiting = waiting_store_.size() + waiting_anywhere_.size();
-  stats.kept_bytes = kept_bytes_;
+  stats.kept_bytes = policy_.weight();
   stats.used_bytes = ledger_->used.load();
   return stats;
 }

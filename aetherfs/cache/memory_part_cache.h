@@ -4,7 +4,6 @@
 #include <array>
 #include <cstdint>
 #include <deque>
-#include <list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "aetherfs/base/clock.h"
 #include "aetherfs/cache/part_source.h"
+#include "aetherfs/cache/s3_fifo.h"
 
 namespace aetherfs {
 
@@ -35,9 +35,8 @@ namespace aetherfs {
 // does not fit waits until readers let go; so memory stays bounded whatever the readers do, and whoever
 // holds parts for long slows the others. A kCached request never waits.
 //
-// What is kept follows S3-FIFO (Yang et al., SOSP 2023) without its ghost queue: a part that was asked for
-// once passes through a small queue, one that was asked for again moves to the main queue and goes around
-// in it as long as it is used. So parts of other servers stay here only as long as they are asked for here.
+// What is kept follows S3-FIFO (s3_fifo.h). Parts that came from peers are always on probation, so that
+// they stay only while they are asked for here, again and again.
 //
 // A fetch around caches replaces the part that was kept, and drops the object's other parts if they are of
 // an object of another size: somebody changed it behind our back, and parts of two contents never mix.
@@ -85,13 +84,10 @@ class MemoryPartCache : public PartSource {
  private:
   struct Ledger;
   struct Entry {
-    PartKey key;
     PartPtr part;
     bool counted = true;  // its bytes are in the ledger
-    uint8_t uses = 0;
-    bool in_main = false;
   };
-  using Queue = std::list<Entry>;
+  using Entries = absl::btree_map<PartKey, Entry>;  // an object's side by side
   // What fetches must not differ in to be one.
   struct FlightKey {
     PartKey part;
@@ -109,6 +105,7 @@ class MemoryPartCache : public PartSource {
     PartPtr part;               // since then
     bool counted = false;
     PartOrigin origin = PartOrigin::kStore;
+    int joined = 0;
   };
   using Flights = absl::flat_hash_map<FlightKey, Flight>;
   // Parts that go: destroyed when the lock is no longer held.
@@ -135,11 +132,10 @@ class MemoryPartCache : public PartSource {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Drops one part that nobody reads (or, if `read_ones`, any) and returns whether there was one.
   bool EvictOne(bool read_ones, Dropped& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool EvictFrom(Queue& queue, bool read_ones, Dropped& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Drop(Queue& queue, Queue::iterator entry, Dropped& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Drop(Entries::iterator entry, Dropped& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DropOtherSizes(const std::string& object_key, uint64_t object_size, Dropped& dropped)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Keep(const PartKey& key, PartPtr part, bool counted, Dropped& dropped)
+  void Keep(const PartKey& key, PartPtr part, bool counted, bool on_probation, Dropped& dropped)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   PartSource& source_;
@@ -150,11 +146,8 @@ class MemoryPartCache : public PartSource {
   const std::shared_ptr<Ledger> ledger_;
 
   mutable absl::Mutex mutex_;
-  Queue small_ ABSL_GUARDED_BY(mutex_);  // oldest first
-  Queue main_ ABSL_GUARDED_BY(mutex_);
-  uint64_t small_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t kept_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  absl::btree_map<PartKey, Queue::iterator> entries_ ABSL_GUARDED_BY(mutex_);  // an object's side by side
+  S3Fifo<PartKey> policy_ ABSL_GUARDED_BY(mutex_);  // of what is in entries_
+  Entries entries_ ABSL_GUARDED_BY(mutex_);
   Flights flights_ ABSL_GUARDED_BY(mutex_);
   // Flights that have no room yet. Those that wait for no peer do not queue behind those that may.
   std::deque<FlightKey> waiting_store_ ABSL_GUARDED_BY(mutex_);

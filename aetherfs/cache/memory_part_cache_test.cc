@@ -137,6 +137,33 @@ TEST_F(MemoryPartCacheTest, WhatIsUsedOftenOutlivesAScan) {
   EXPECT_TRUE(IsKept(Key(1)));
 }
 
+TEST_F(MemoryPartCacheTest, WhatComesBackOutlivesAScanUnlessItIsAPeersToKeep) {
+  for (const PartOrigin origin : {PartOrigin::kStore, PartOrigin::kPeer}) {
+    MemoryPartCache cache(&source_, 4 * kPartSize);
+    const auto load = [&](int object) {
+      PartAnswer answer;
+      cache.Get(Key(object), {}, answer.Taker());
+      const bool was_kept = answer.ok();
+      if (!was_kept) source_.AnswerOf(kPartSize, kPartSize, origin);
+      return was_kept;
+    };
+    load(1);
+    for (int i = 10; i < 14; ++i) load(i);
+    EXPECT_FALSE(load(1)) << "gone, and back";
+    for (int i = 20; i < 24; ++i) load(i);
+    EXPECT_EQ(load(1), origin == PartOrigin::kStore);
+  }
+}
+
+TEST_F(MemoryPartCacheTest, WhatManyAskForAtOnceIsInUse) {
+  PartAnswer answers[3];
+  for (PartAnswer& answer : answers) Get(Key(1), answer);
+  source_.Answer();
+  for (PartAnswer& answer : answers) answer.part.reset();
+  for (int i = 10; i < 30; ++i) Load(Key(i));
+  EXPECT_TRUE(IsKept(Key(1)));
+}
+
 TEST_F(MemoryPartCacheTest, MissesWaitForRoomThatReadersGiveBack) {
   std::vector<PartAnswer> held(4);
   for (int i = 0; i < 4; ++i) {
