@@ -46,12 +46,24 @@ void Part::WhenEnded(std::function<void(const absl::Status&)> ended) const {
   WhenMoreThan(buffer_.size(), [this, ended = std::move(ended)] { ended(status()); });
 }
 
+bool Part::AtRelease(std::function<void()> released) const {
+  absl::MutexLock lock(&mutex_);
+  if (release_.call) return false;
+  release_.call = std::move(released);
+  return true;
+}
+
+void Part::ForgetRelease() const {
+  absl::MutexLock lock(&mutex_);
+  release_.call = nullptr;
+}
+
 absl::Status Part::Write(uint64_t offset, std::string_view bytes) {
   std::vector<Waiter> woken;
   {
     absl::MutexLock lock(&mutex_);
     const uint64_t arrived = arrived_.load(std::memory_order_relaxed);
-    if (offset > arrived || offset + bytes.size() > buffer_.size()) {
+    if (offset > arrived || bytes.size() > buffer_.size() - offset) {
       return absl::InternalError(fmt::format("{} bytes at {} of a part of {} of which {} have arrived",
                                              bytes.size(), offset, buffer_.size(), arrived));
     }
@@ -60,8 +72,8 @@ absl::Status Part::Write(uint64_t offset, std::string_view bytes) {
     std::memcpy(buffer_.data() + arrived, fresh.data(), fresh.size());
     const uint64_t now = arrived + fresh.size();
     arrived_.store(now, std::memory_order_release);
-    const auto ready = std::partition(waiters_.begin(), waiters_.end(),
-                                      [now](const Waiter& waiter) { return waiter.offset >= now; });
+    const auto ready = std::stable_partition(waiters_.begin(), waiters_.end(),
+                                             [now](const Waiter& waiter) { return waiter.offset >= now; });
     std::move(ready, waiters_.end(), std::back_inserter(woken));
     waiters_.erase(ready, waiters_.end());
   }

@@ -37,7 +37,8 @@ struct PartKey {
 //
 // Thread-safe, also for several fillers at once: they all write what the part should hold, so what one was
 // late with is skipped. Callbacks run once, with no lock held, in the thread that brought what they waited
-// for, or at once in the caller's if it is there already; they must not block.
+// for, or at once in the caller's if it is there already; they must not block. Whoever fills a part must
+// end it: one that goes before takes along, uncalled, whoever waits for it.
 class Part {
  public:
   // Of `size` (1 to kPartSize) bytes, none of which is there yet, of an object of `object_size`.
@@ -63,6 +64,12 @@ class Part {
   // Calls when it ended; with status().
   void WhenEnded(std::function<void(const absl::Status&)> ended) const;
 
+  // Calls once the memory of the bytes is given back, after the last pointer to the part has gone. False,
+  // and `released` is not kept, if somebody asked for that before.
+  bool AtRelease(std::function<void()> released) const;
+  // Takes that back. Only while nobody but the caller has the part.
+  void ForgetRelease() const;
+
   // Takes of `bytes`, which lie at `offset` of the part, those that follow what has arrived. INTERNAL if
   // they leave a gap or reach behind the last byte. Ignored once the part has ended.
   absl::Status Write(uint64_t offset, std::string_view bytes);
@@ -76,10 +83,19 @@ class Part {
     std::function<void()> wake;
   };
 
+  // Goes after the buffer.
+  struct Release {
+    ~Release() {
+      if (call) call();
+    }
+    std::function<void()> call;
+  };
+
+  mutable absl::Mutex mutex_;
+  mutable Release release_ ABSL_GUARDED_BY(mutex_);
   const PartBuffers::Buffer buffer_;
   const uint64_t object_size_;
   std::atomic<uint64_t> arrived_ = 0;  // grows under the lock
-  mutable absl::Mutex mutex_;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
   mutable std::optional<uint64_t> checksum_ ABSL_GUARDED_BY(mutex_);

@@ -24,8 +24,8 @@ enum class PartScope {
 
 // Where parts come from. Thread-safe; never blocks the caller: `done` is called once, in the calling thread
 // if the part is at hand, else in a thread of the source's. It is called as soon as the part's size is
-// known: its bytes may still be arriving, and may yet fail to arrive. Decorators: memory in front of disk in
-// front of peers in front of the store.
+// known: its bytes may still be arriving, and may yet fail to arrive. Decorators: memory in front of disk
+// in front of peers in front of the store.
 class PartSource {
  public:
   virtual ~PartSource() = default;

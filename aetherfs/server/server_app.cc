@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <array>
 #include <mutex>
 #include <utility>
 
@@ -221,13 +222,16 @@ void ServerApp::Tick() {
 }
 
 void ServerApp::RefreshGauges() {
+  static constexpr std::array<const char*, kPartOrigins> kLevels = {"memory", "disk", "peer", "store"};
   const auto set = [this](const char* name, const char* help, uint64_t value) {
     registry_.AddGauge(name, help).Only().Set(static_cast<double>(value));
   };
   // Counters elsewhere, mirrored: a counter may only be increased, by what has come since.
-  const auto count = [this](const char* name, const char* help, uint64_t value) {
-    const Counter counter = registry_.AddCounter(name, help).Only();
+  const auto mirror = [](const Counter& counter, uint64_t value) {
     counter.Increment(std::max(0.0, static_cast<double>(value) - counter.value()));
+  };
+  const auto count = [this, &mirror](const char* name, const char* help, uint64_t value) {
+    mirror(registry_.AddCounter(name, help).Only(), value);
   };
   const MemoryPartCache::Stats cache = parts_->stats();
   count("aetherfs_cache_hits_total", "parts found in memory", cache.hits);
@@ -241,6 +245,19 @@ void ServerApp::RefreshGauges() {
   set("aetherfs_cache_used_bytes", "bytes kept, being read or reserved", cache.used_bytes);
   set("aetherfs_cache_budget_bytes", "bytes that the cache may use", parts_->budget_bytes());
   set("aetherfs_cache_waiting", "misses that wait for room", cache.waiting);
+  for (size_t level = 0; level < kPartOrigins; ++level) {
+    mirror(registry_.AddCounter("aetherfs_parts_total", "parts given, by where they came from", {"level"})
+               .With({kLevels[level]}),
+           cache.given_parts[level]);
+    mirror(registry_
+               .AddCounter("aetherfs_part_bytes_total", "bytes of parts given, by where they came from",
+                           {"level"})
+               .With({kLevels[level]}),
+           cache.given_bytes[level]);
+  }
+  const StorePartSource::Stats store = store_parts_->stats();
+  count("aetherfs_store_part_bytes_total", "bytes of parts read from the object store", store.bytes);
+  count("aetherfs_store_unique_part_bytes_total", "the same, each part once", store.unique_bytes);
   set("aetherfs_server_subscribers", "subscriptions open", hub_->subscribers());
   set("aetherfs_server_datasets", "datasets followed", hub_->lines());
   set("aetherfs_server_upload_bytes", "bytes of uploads under way", upload_budget_.used());
