@@ -77,6 +77,10 @@ class Part {
   // `checksum`: what the bytes ought to have, if that is known; DATA_LOSS if they have not.
   void End(const absl::Status& status, std::optional<uint64_t> checksum = std::nullopt);
 
+  // A part that has ended well: all its bytes are in `buffer`, and have that checksum.
+  static std::shared_ptr<const Part> Whole(PartBuffers::Buffer buffer, uint64_t object_size,
+                                           uint64_t checksum);
+
  private:
   struct Waiter {
     uint64_t offset;
