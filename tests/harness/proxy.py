@@ -5,10 +5,14 @@ import contextlib
 import dataclasses
 import http.client
 import http.server
+import random
 import socket
+import socketserver
 import threading
 import time
 import urllib.parse
+
+from tests.harness.hosts import LOOPBACK, Host
 
 TIMEOUT_S = 30
 
@@ -17,7 +21,7 @@ TIMEOUT_S = 30
 class Fault:
     """What goes wrong with the requests that it matches."""
 
-    kind: str  # "status", "cut", "truncate", "corrupt", "hang", "refuse"
+    kind: str  # "status", "cut", "truncate", "corrupt", "hang", "refuse", "slow"
     status: int = 500
     code: str = "InternalError"
     headers: dict = dataclasses.field(default_factory=dict)
@@ -25,30 +29,38 @@ class Fault:
     path: str = ""  # a part of the path; all paths
     times: int = 1 << 30  # then it is over
     after: bool = False  # the request is carried out, and its answer lost
+    share: float = 1  # of the requests that match; which ones is left to chance
+    seconds: float = 0  # how much later a slow answer comes
 
-    def matches(self, method: str, path: str) -> bool:
-        return self.times > 0 and self.method in ("", method) and self.path in path
+    def matches(self, method: str, path: str, chance: float = 0) -> bool:
+        return self.times > 0 and self.method in ("", method) and self.path in path and chance < self.share
 
 
 class FaultyProxy:
     """`with FaultyProxy(endpoint) as proxy: proxy.faults.append(Fault("status", 503))`.
 
     Thread-safe as far as tests need it: faults are looked at for each request, the first match counts.
-    `seen` counts requests by method and by whether they were harmed.
+    `seen` counts requests by method and by whether they were harmed. It listens on `host`, so that hosts of a
+    Network reach an S3 server on this machine's loopback.
     """
 
-    def __init__(self, endpoint: str):
+    SEED = 20260926
+
+    def __init__(self, endpoint: str, host: Host = LOOPBACK):
         upstream = urllib.parse.urlsplit(endpoint)
         self.upstream = (upstream.hostname, upstream.port or 80)
         self.faults = []
         self.seen = collections.Counter()
         self.requests = []  # (method, path), in order
         self.lock = threading.Lock()
+        self.random = random.Random(self.SEED)
         proxy = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             timeout = TIMEOUT_S
+            # Headers and body are two writes; the second would wait for the first one's acknowledgement.
+            disable_nagle_algorithm = True
 
             def handle_one_request(self):
                 with contextlib.suppress(ConnectionError, TimeoutError):
@@ -68,8 +80,16 @@ class FaultyProxy:
             daemon_threads = True
             request_queue_size = 128
 
-        self.http_server = HttpServer(("127.0.0.1", 0), Handler)
-        self.endpoint = f"http://127.0.0.1:{self.http_server.server_address[1]}"
+            def server_bind(self):
+                # HTTPServer's would look up the address's name.
+                socketserver.TCPServer.server_bind(self)
+
+        self.http_server = HttpServer((host.address, 0), Handler, bind_and_activate=False)
+        self.http_server.socket.close()
+        self.http_server.socket = host.new_socket()
+        self.http_server.server_bind()
+        self.http_server.server_activate()
+        self.endpoint = f"http://{host.address}:{self.http_server.server_address[1]}"
         self.thread = threading.Thread(target=self.http_server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self):
@@ -85,7 +105,7 @@ class FaultyProxy:
         with self.lock:
             self.requests.append((method, path))
             for fault in self.faults:
-                if fault.matches(method, path):
+                if fault.matches(method, path, self.random.random()):
                     fault.times -= 1
                     self.seen[method, fault.kind] += 1
                     return fault
@@ -117,6 +137,9 @@ class FaultyProxy:
             handler.close_connection = True
             handler.connection.shutdown(socket.SHUT_RDWR)
             return True
+        if fault.kind == "slow":
+            time.sleep(fault.seconds)
+            return False
         if fault.kind == "hang":
             ended = time.monotonic() + TIMEOUT_S
             while fault in self.faults and time.monotonic() < ended:
