@@ -7,6 +7,7 @@ from tests.harness.network import Network
 from tests.harness.processes import Cli, Server
 from tests.harness.proxy import FaultyProxy
 from tests.harness.tcp_proxy import TcpProxy
+from tests.harness.waiting import wait_until
 from tests.harness.world import World
 
 # A long interval, so that what is heard of within seconds was pushed.
@@ -17,8 +18,8 @@ ACTIVE_TIMEOUT_S = 60
 
 class Cluster(World):
     """`with Cluster() as cluster`: the servers are up. The store is a directory that all of them share, as
-    processes of one machine can; or, with a `gateway`, S3 behind two proxies on a host `store`:
-    `s3` harms requests and answers (tests/harness/proxy.py), `wire` harms bytes (tests/harness/tcp_proxy.py).
+    processes of one machine can; or, with a `gateway`, S3 on a host `store`, behind two proxies: `wire` harms
+    bytes (tests/harness/tcp_proxy.py), `s3` behind it requests and answers (tests/harness/proxy.py).
 
     Servers' hosts are `server0`, `server1`, …; commands and agents run on the host `clients`. So a cut between
     two servers leaves both in reach of clients and store.
@@ -63,11 +64,10 @@ class Cluster(World):
 
     def _put_proxies_before(self, gateway) -> None:
         self.store_host = self.network.host("store")
-        name, _, port = gateway.endpoint.removeprefix("http://").partition(":")
-        assert name == "127.0.0.1", gateway.endpoint
-        self.wire = self.exits.enter_context(TcpProxy(upstream_port=int(port)))
-        self.s3 = self.exits.enter_context(FaultyProxy(f"http://{self.wire.address}", self.store_host))
-        self.store = gateway.store(self.s3.endpoint)
+        self.s3 = self.exits.enter_context(FaultyProxy(gateway.endpoint))
+        port = int(self.s3.endpoint.rpartition(":")[2])
+        self.wire = self.exits.enter_context(TcpProxy(port, host=self.store_host))
+        self.store = gateway.store(f"http://{self.wire.address}")
         self.env = gateway.environment()
 
     def new_server(self, *flags, **options) -> Server:
@@ -78,6 +78,24 @@ class Cluster(World):
             server.start(wait="")
         for server in self.servers:
             server.wait_for("/readyz")
+        self.wait_formed()
+
+    def sees(self, server: Server, other: Server) -> bool:
+        """Whether a server takes another one for one that works."""
+        return server.metric("aetherfs_peer_healthy", f'peer="{other.address}"') == 1
+
+    def wait_formed(self, servers=None) -> None:
+        """Until these, or all, see each other."""
+        if not self.peers:
+            return
+        members = servers or self.servers
+        pairs = [(a, b) for a in members for b in members if a is not b]
+        for a, b in pairs:
+            wait_until(lambda: self.sees(a, b), lambda: f"{a.name} sees {b.name}:\n{a.log()}")
+
+    def wait_parted(self, a: Server, b: Server) -> None:
+        """Until neither takes the other for one that works."""
+        wait_until(lambda: not self.sees(a, b) and not self.sees(b, a), f"{a.name} and {b.name} have lost each other")
 
     def restart_cold(self) -> None:
         """All servers anew, with nothing in their memory."""
@@ -142,3 +160,20 @@ class Cluster(World):
     def total(self, metric: str, labels: str = "") -> float:
         """Over all servers that run."""
         return sum(server.metric(metric, labels) for server in self.servers if server.running())
+
+    def read_from_store(self) -> float:
+        """Bytes, journals and manifests included, since the servers that run started."""
+        return self.total("aetherfs_store_bytes_total", 'operation="get"')
+
+    def stored_bytes(self, dataset: str) -> int:
+        """What a directory store keeps of a dataset: all that a consumer could want of it."""
+        kept = self.store_directory / "datasets" / dataset.replace("/", "%2F")
+        return sum(path.stat().st_size for path in kept.rglob("*") if path.is_file())
+
+    def main_owner(self, dataset: str = "data") -> Server:
+        """Who owns most of a dataset's parts. Caches are cold before and after."""
+        self.restart_cold()
+        self.cli.pull(dataset, self.path("to-find-the-owner"))
+        owner = max(self.servers, key=lambda server: server.metric("aetherfs_store_bytes_total", 'operation="get"'))
+        self.restart_cold()
+        return owner

@@ -7,12 +7,9 @@ import http.client
 import http.server
 import random
 import socket
-import socketserver
 import threading
 import time
 import urllib.parse
-
-from tests.harness.hosts import LOOPBACK, Host
 
 TIMEOUT_S = 30
 
@@ -40,13 +37,12 @@ class FaultyProxy:
     """`with FaultyProxy(endpoint) as proxy: proxy.faults.append(Fault("status", 503))`.
 
     Thread-safe as far as tests need it: faults are looked at for each request, the first match counts.
-    `seen` counts requests by method and by whether they were harmed. It listens on `host`, so that hosts of a
-    Network reach an S3 server on this machine's loopback.
+    `seen` counts requests by method and by whether they were harmed.
     """
 
     SEED = 20260926
 
-    def __init__(self, endpoint: str, host: Host = LOOPBACK):
+    def __init__(self, endpoint: str):
         upstream = urllib.parse.urlsplit(endpoint)
         self.upstream = (upstream.hostname, upstream.port or 80)
         self.faults = []
@@ -80,16 +76,8 @@ class FaultyProxy:
             daemon_threads = True
             request_queue_size = 128
 
-            def server_bind(self):
-                # HTTPServer's would look up the address's name.
-                socketserver.TCPServer.server_bind(self)
-
-        self.http_server = HttpServer((host.address, 0), Handler, bind_and_activate=False)
-        self.http_server.socket.close()
-        self.http_server.socket = host.new_socket()
-        self.http_server.server_bind()
-        self.http_server.server_activate()
-        self.endpoint = f"http://{host.address}:{self.http_server.server_address[1]}"
+        self.http_server = HttpServer(("127.0.0.1", 0), Handler)
+        self.endpoint = f"http://127.0.0.1:{self.http_server.server_address[1]}"
         self.thread = threading.Thread(target=self.http_server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self):
