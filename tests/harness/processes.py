@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 
+from tests.harness import metrics
 from tests.harness.hosts import LOOPBACK, Host
 from tests.harness.waiting import wait_until
 
@@ -79,15 +80,13 @@ class Daemon:
 
     def metric(self, name: str, labels: str = "") -> float:
         """The sum over all lines of a metric whose labels contain the text."""
-        found = self.metrics()
-        return sum(found[line] for line in found if line.partition("{")[0] == name and labels in line)
+        return metrics.total(self.metrics(), name, labels)
 
     def metrics(self) -> dict:
         """The whole page: name{labels} -> value."""
         status, body = self.get("/metrics")
         assert status == 200, body
-        lines = [line.rpartition(" ") for line in body.splitlines() if line and not line.startswith("#")]
-        return {name: float(value) for name, _, value in lines}
+        return metrics.parse(body)
 
     def freeze(self) -> None:
         """It stands still, and its kernel goes on taking what it is sent."""
