@@ -258,6 +258,14 @@ def faults(extra) -> Result:
     return result
 
 
+def cluster(extra) -> Result:
+    """Several servers on hosts of their own, with a network between them that breaks."""
+    result = build("release", BINARIES)
+    if not result.failed:
+        result.add(run_pytest("cluster", "tests/cluster", extra, PYTEST_TIMEOUT_S))
+    return result
+
+
 def fuzz(extra) -> Result:
     """Each fuzz target for a few seconds, beginning with its corpus of malformed inputs."""
     result = build("fuzz", ["fuzzers"])
@@ -289,6 +297,7 @@ SUITES = {
     "fuzz": fuzz,
     "tsan": tsan,
     "faults": faults,
+    "cluster": cluster,
 }
 
 
