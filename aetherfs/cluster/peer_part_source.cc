@@ -1,5 +1,7 @@
 #include "aetherfs/cluster/peer_part_source.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 #include <vector>
 
@@ -19,6 +21,12 @@ PeerPartSource::PeerPartSource(ClusterViewSource* view, PartSource* store, Alarm
 PeerPartSource::~PeerPartSource() { Stop(); }
 
 void PeerPartSource::Get(const PartKey& key, const Options& options, Done done) {
+  // What waits for nobody must not ask anybody: two servers that each take the other for the previous owner
+  // would ask in a circle.
+  if (options.scope == PartScope::kCached) {
+    return done(absl::UnavailableError(fmt::format("{} is not cached here", key.object_key)),
+                PartOrigin::kPeer);
+  }
   const ClusterViewPtr view = view_.view();
   std::vector<ClusterMember> candidates;
   std::optional<ClusterMember> previous_owner;

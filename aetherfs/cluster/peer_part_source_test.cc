@@ -120,6 +120,17 @@ TEST_F(PeerPartSourceTest, PartComesFromItsOwnerAsItArrives) {
   EXPECT_THAT(store_.asked, IsEmpty());
 }
 
+TEST_F(PeerPartSourceTest, WhatWaitsForNobodyAsksNobody) {
+  BeMember(0);
+  view_.current.previous = {ranked_[1], ranked_[2]};
+  view_.current.previous_until = clock_.Now() + absl::Seconds(1);
+  Get(PartScope::kCached);
+  ASSERT_TRUE(result_.has_value());
+  EXPECT_TRUE(absl::IsUnavailable(result_->status())) << result_->status();
+  EXPECT_THAT(peers_[1]->requests, IsEmpty());
+  EXPECT_THAT(store_.asked, IsEmpty());
+}
+
 TEST_F(PeerPartSourceTest, OwnerReadsTheStore) {
   BeMember(0);
   EXPECT_EQ(view_.view()->ScopeForClients(kKey), PartScope::kStore);

@@ -46,6 +46,7 @@ class ClusterTest : public ::testing::Test {
     for (int i = 0; i < kServers; ++i) {
       InProcessServer::Options options;
       options.store = store_;
+      options.cache_memory = 128 * kMiB;
       options.poll_interval = absl::Hours(1);  // what is heard, is heard from peers
       servers_.push_back(std::make_unique<InProcessServer>(options));
       addresses_.push_back(servers_.back()->address());

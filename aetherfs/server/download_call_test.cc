@@ -154,8 +154,8 @@ TEST_F(DownloadCallTest, WhatIsReadIsCountedByLevelAndUnique) {
   EXPECT_THAT(metrics, ::testing::HasSubstr("aetherfs_parts_total{level=\"peer\"} 0\n"));
   const std::string size = std::to_string(bytes_.size());
   EXPECT_THAT(metrics, ::testing::HasSubstr("aetherfs_part_bytes_total{level=\"store\"} " + size + "\n"));
-  EXPECT_THAT(metrics, ::testing::HasSubstr("aetherfs_store_part_bytes_total " + size + "\n"));
-  EXPECT_THAT(metrics, ::testing::HasSubstr("aetherfs_store_unique_part_bytes_total " + size + "\n"));
+  EXPECT_THAT(metrics, ::testing::HasSubstr("aetherfs_store_read_bytes_total " + size + "\n"));
+  EXPECT_THAT(metrics, ::testing::HasSubstr("aetherfs_store_unique_read_bytes_total " + size + "\n"));
 }
 
 }  // namespace

@@ -256,8 +256,8 @@ void ServerApp::RefreshGauges() {
            cache.given_bytes[level]);
   }
   const StorePartSource::Stats store = store_parts_->stats();
-  count("aetherfs_store_part_bytes_total", "bytes of parts read from the object store", store.bytes);
-  count("aetherfs_store_unique_part_bytes_total", "the same, each part once", store.unique_bytes);
+  count("aetherfs_store_read_bytes_total", "bytes of parts read from the object store", store.bytes);
+  count("aetherfs_store_unique_read_bytes_total", "the same, each part once", store.unique_bytes);
   set("aetherfs_server_subscribers", "subscriptions open", hub_->subscribers());
   set("aetherfs_server_datasets", "datasets followed", hub_->lines());
   set("aetherfs_server_upload_bytes", "bytes of uploads under way", upload_budget_.used());
