@@ -44,6 +44,18 @@ std::string BoundAddress(const std::string& listen, int port) {
   return fmt::format("{}:{}", listen.substr(0, colon), port);
 }
 
+// Null for no directory.
+absl::StatusOr<std::unique_ptr<PartFiles>> OpenCacheFiles(const std::string& directory) {
+  if (directory.empty()) return nullptr;
+  absl::StatusOr<std::unique_ptr<DirectoryPartFiles>> files = DirectoryPartFiles::Open(directory);
+  if (absl::IsFailedPrecondition(files.status())) {
+    return Annotate(files.status(),
+                    fmt::format("--cache-dir: another server uses {}", Printable(directory)));
+  }
+  if (!files.ok()) return Annotate(files.status(), "--cache-dir");
+  return *std::move(files);
+}
+
 }  // namespace
 
 ServerApp::Cluster::Cluster(PeerList peers, const ServerConfig& config, MetricsRegistry& registry,
@@ -63,8 +75,8 @@ std::unique_ptr<ServerApp::Cluster> ServerApp::MakeCluster(const ServerConfig& c
   return std::make_unique<Cluster>(*std::move(peers), config, registry, clock, random);
 }
 
-ServerApp::ServerApp(const ServerConfig& config, std::shared_ptr<ObjectStore> store, Clock* clock,
-                     Random* random)
+ServerApp::ServerApp(const ServerConfig& config, std::shared_ptr<ObjectStore> store,
+                     std::unique_ptr<PartFiles> cache_files, Clock* clock, Random* random)
     : clock_(*clock),
       random_(*random),
       poll_interval_(config.poll_interval),
@@ -79,13 +91,20 @@ ServerApp::ServerApp(const ServerConfig& config, std::shared_ptr<ObjectStore> st
   control_ = std::make_unique<ThreadPool>("control", kControlThreads, kMaxQueuedTasks);
   hash_ = std::make_unique<HashPool>(kHashThreads);
 
-  // Parts: memory in front of the peers in front of the store.
+  // Parts: memory in front of the disk in front of the peers in front of the store.
   store_parts_ = std::make_unique<StorePartSource>(store_.get(), data_.get());
   PartSource* below_memory = store_parts_.get();
   if (cluster_ != nullptr) {
-    peer_parts_ = std::make_unique<PeerPartSource>(&cluster_->membership, below_memory, Alarms::System(), clock,
-                                                   &cluster_->metrics);
+    peer_parts_ = std::make_unique<PeerPartSource>(&cluster_->membership, below_memory, Alarms::System(),
+                                                   clock, &cluster_->metrics);
     below_memory = peer_parts_.get();
+  }
+  if (cache_files != nullptr) {
+    DiskPartCacheOptions disk{.size_bytes = config.cache_disk};
+    // What waits to be written cannot be dropped from memory, of which there may be little.
+    disk.max_unwritten_bytes = std::min(disk.max_unwritten_bytes, config.cache_memory / 4);
+    disk_parts_ = std::make_unique<DiskPartCache>(std::move(cache_files), disk, below_memory, clock);
+    below_memory = disk_parts_.get();
   }
   parts_ = std::make_unique<MemoryPartCache>(below_memory, config.cache_memory, clock);
 
@@ -125,7 +144,9 @@ absl::StatusOr<std::unique_ptr<ServerApp>> ServerApp::Start(const ServerConfig& 
                                                             std::shared_ptr<ObjectStore> store,
                                                             Clock* clock, Random* random) {
   RETURN_IF_ERROR(CheckServerConfig(config));
-  std::unique_ptr<ServerApp> app(new ServerApp(config, std::move(store), clock, random));
+  ASSIGN_OR_RETURN(std::unique_ptr<PartFiles> cache_files, OpenCacheFiles(config.cache_dir));
+  std::unique_ptr<ServerApp> app(
+      new ServerApp(config, std::move(store), std::move(cache_files), clock, random));
   app->health_.SetUnmet("serving", "starting");
   app->health_.SetUnmet("store", "the object store has not answered yet");
   RETURN_IF_ERROR(app->StartHttp(config));
@@ -255,6 +276,21 @@ void ServerApp::RefreshGauges() {
                .With({kLevels[level]}),
            cache.given_bytes[level]);
   }
+  if (disk_parts_ != nullptr) {
+    const DiskPartCache::Stats disk = disk_parts_->stats();
+    count("aetherfs_disk_cache_hits_total", "parts found on disk", disk.hits);
+    count("aetherfs_disk_cache_misses_total", "parts not found on disk", disk.misses);
+    count("aetherfs_disk_cache_written_total", "parts written to disk", disk.written);
+    count("aetherfs_disk_cache_written_bytes_total", "bytes of parts written to disk", disk.written_bytes);
+    count("aetherfs_disk_cache_skipped_total", "parts that could not be written to disk", disk.skipped);
+    count("aetherfs_disk_cache_failures_total", "errors of the disk", disk.failures);
+    count("aetherfs_disk_cache_corrupt_total", "files that were not what they should be", disk.corrupt);
+    count("aetherfs_disk_cache_evictions_total", "parts removed to make room", disk.evictions);
+    set("aetherfs_disk_cache_parts", "parts on disk", disk.kept_parts);
+    set("aetherfs_disk_cache_used_bytes", "bytes of disk that they take", disk.used_bytes);
+    set("aetherfs_disk_cache_limit_bytes", "bytes of disk that they may take now", disk.limit_bytes);
+    set("aetherfs_disk_cache_scanning", "1 until what was on disk at the start is known", disk.scanning);
+  }
   const StorePartSource::Stats store = store_parts_->stats();
   count("aetherfs_store_read_bytes_total", "bytes of parts read from the object store", store.bytes);
   count("aetherfs_store_unique_read_bytes_total", "the same, each part once", store.unique_bytes);
@@ -291,6 +327,7 @@ ServerApp::~ServerApp() {
   if (cluster_ != nullptr) cluster_->announcer.Stop();
   if (cluster_ != nullptr) cluster_->membership.Stop();
   if (peer_parts_ != nullptr) peer_parts_->Stop();
+  if (disk_parts_ != nullptr) disk_parts_->Stop();
   // Their tasks use what is destroyed after them; the later ones take tasks from the earlier ones.
   hash_.reset();
   control_.reset();

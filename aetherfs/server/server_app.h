@@ -14,6 +14,8 @@
 #include "aetherfs/base/clock.h"
 #include "aetherfs/base/random.h"
 #include "aetherfs/base/thread_pool.h"
+#include "aetherfs/cache/disk_part_cache.h"
+#include "aetherfs/cache/part_files.h"
 #include "aetherfs/cluster/announcer.h"
 #include "aetherfs/cluster/membership.h"
 #include "aetherfs/cluster/peer_part_source.h"
@@ -45,7 +47,7 @@ class ServerApp {
   static constexpr absl::Duration kProbeInterval = absl::Seconds(5);
 
   // Serves when it returns. A store that is away or not fit is no error: publishes are refused until it is
-  // there and fit. Errors are about the addresses.
+  // there and fit. Errors are about the addresses and the directory of the cache.
   static absl::StatusOr<std::unique_ptr<ServerApp>> Start(const ServerConfig& config,
                                                           std::shared_ptr<ObjectStore> store,
                                                           Clock* clock = Clock::System(),
@@ -78,7 +80,9 @@ class ServerApp {
   static std::unique_ptr<Cluster> MakeCluster(const ServerConfig& config, MetricsRegistry& registry,
                                               Clock* clock, Random* random);
 
-  ServerApp(const ServerConfig& config, std::shared_ptr<ObjectStore> store, Clock* clock, Random* random);
+  // Null `cache_files`: parts are not kept on disk.
+  ServerApp(const ServerConfig& config, std::shared_ptr<ObjectStore> store,
+            std::unique_ptr<PartFiles> cache_files, Clock* clock, Random* random);
 
   absl::Status StartGrpc(const ServerConfig& config);
   absl::Status StartHttp(const ServerConfig& config);
@@ -100,7 +104,8 @@ class ServerApp {
   ServerContext context_;
   const std::unique_ptr<Cluster> cluster_;  // null: this server is alone
   std::unique_ptr<StorePartSource> store_parts_;
-  std::unique_ptr<PeerPartSource> peer_parts_;
+  std::unique_ptr<PeerPartSource> peer_parts_;  // null: no peers
+  std::unique_ptr<DiskPartCache> disk_parts_;   // null: none on disk
   std::unique_ptr<MemoryPartCache> parts_;
   std::unique_ptr<SnapshotCatalog> catalog_;
   std::unique_ptr<DatasetHub> hub_;

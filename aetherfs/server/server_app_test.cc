@@ -130,6 +130,15 @@ TEST(ServerConfigTest, FlagsAreReadAndChecked) {
   config.cache_memory = 1;
   EXPECT_EQ(CheckServerConfig(config).code(), absl::StatusCode::kInvalidArgument);
   config = {};
+  config.cache_dir = "/cache";
+  EXPECT_THAT(std::string(CheckServerConfig(config).message()), HasSubstr("--cache-disk"));
+  config.cache_disk = DiskPartCache::kMinSize - 1;
+  EXPECT_THAT(std::string(CheckServerConfig(config).message()), HasSubstr("64.0 MiB"));
+  config.cache_disk = DiskPartCache::kMinSize;
+  EXPECT_TRUE(CheckServerConfig(config).ok());
+  config.cache_dir = "";
+  EXPECT_THAT(std::string(CheckServerConfig(config).message()), HasSubstr("--cache-dir"));
+  config = {};
   config.poll_interval = absl::ZeroDuration();
   EXPECT_EQ(CheckServerConfig(config).code(), absl::StatusCode::kInvalidArgument);
 }

@@ -7,6 +7,7 @@
 #include "aetherfs/base/address.h"
 #include "aetherfs/base/quantity.h"
 #include "aetherfs/base/status.h"
+#include "aetherfs/cache/disk_part_cache.h"
 #include "aetherfs/cache/memory_part_cache.h"
 #include "aetherfs/cluster/peer_list.h"
 
@@ -15,6 +16,23 @@ namespace {
 
 constexpr absl::Duration kMinPollInterval = absl::Milliseconds(10);
 constexpr absl::Duration kMaxPollInterval = absl::Hours(1);
+
+absl::Status CheckDiskCache(const ServerConfig& config) {
+  if (config.cache_dir.empty() && config.cache_disk > 0) {
+    return absl::InvalidArgumentError(
+        "--cache-disk says nothing without --cache-dir, the directory to use");
+  }
+  if (!config.cache_dir.empty() && config.cache_disk == 0) {
+    return absl::InvalidArgumentError(
+        "--cache-dir: --cache-disk has to say how much of the disk may be used");
+  }
+  if (config.cache_disk > 0 && config.cache_disk < DiskPartCache::kMinSize) {
+    return absl::InvalidArgumentError(fmt::format("--cache-disk: {} is too little, at least {} are needed",
+                                                  FormatSize(config.cache_disk),
+                                                  FormatSize(DiskPartCache::kMinSize)));
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -28,6 +46,11 @@ void AddServerOptions(ServerConfig& config, OptionSet& options) {
       .ValueName("URL");
   options.AddSize("cache-memory", &config.cache_memory,
                   "memory for parts of hot blocks, what is in flight included");
+  options
+      .Add("cache-dir", &config.cache_dir,
+           "where parts are also kept on disk, over restarts; empty: nowhere")
+      .ValueName("DIR");
+  options.AddSize("cache-disk", &config.cache_disk, "how much of the disk they may take");
   options
       .Add("peers", &config.peers,
            "the servers that cache for each other, this one among them: HOST:PORT,... or dns:NAME:PORT")
@@ -59,6 +82,7 @@ absl::Status CheckServerConfig(const ServerConfig& config) {
         fmt::format("--cache-memory: {} is too little, at least {} are needed",
                     FormatSize(config.cache_memory), FormatSize(MemoryPartCache::kMinBudget)));
   }
+  RETURN_IF_ERROR(CheckDiskCache(config));
   const absl::StatusOr<PeerList> peers = ParsePeerList(config.peers);
   if (!peers.ok()) return Annotate(peers.status(), "--peers");
   if (!config.advertise.empty()) {
@@ -71,8 +95,8 @@ absl::Status CheckServerConfig(const ServerConfig& config) {
     }
     if (!peers->addresses.empty() &&
         std::find(peers->addresses.begin(), peers->addresses.end(), *address) == peers->addresses.end()) {
-      return absl::InvalidArgumentError(
-          fmt::format("--advertise: {} is not one of --peers, where the other servers look for it", *address));
+      return absl::InvalidArgumentError(fmt::format(
+          "--advertise: {} is not one of --peers, where the other servers look for it", *address));
     }
   }
   if (config.poll_interval < kMinPollInterval || config.poll_interval > kMaxPollInterval) {

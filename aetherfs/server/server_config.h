@@ -18,6 +18,8 @@ struct ServerConfig {
   std::string http_listen = "127.0.0.1:7401";  // empty: none
   std::string store = "file:///var/lib/aetherfs/store";
   uint64_t cache_memory = 256 * kMiB;
+  std::string cache_dir;           // empty: no cache on disk
+  uint64_t cache_disk = 0;         // of it
   std::vector<std::string> peers;  // the servers of the cluster; empty: none but this one
   std::string advertise;           // which of them this is; empty: it finds out
   absl::Duration poll_interval = absl::Seconds(5);

@@ -31,6 +31,8 @@ void InProcessServer::Start() {
   config.cache_memory = options_.cache_memory;
   config.poll_interval = options_.poll_interval;
   config.peers = options_.peers;
+  config.cache_dir = options_.cache_dir;
+  config.cache_disk = options_.cache_disk;
   if (std::find(config.peers.begin(), config.peers.end(), address_) != config.peers.end()) {
     config.advertise = address_;
   }

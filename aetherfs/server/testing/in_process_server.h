@@ -28,6 +28,8 @@ class InProcessServer {
     absl::Duration poll_interval = absl::Milliseconds(20);
     bool http = false;  // also serve HTTP, on another free port
     std::vector<std::string> peers = {};
+    std::string cache_dir = "";
+    uint64_t cache_disk = 0;
   };
   InProcessServer();
   explicit InProcessServer(Options options);
