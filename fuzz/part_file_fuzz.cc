@@ -1,4 +1,5 @@
-// The input as the beginning of a file of the disk cache, as it is and with its header's checksum put right.
+// The input as the beginning of a file of the disk cache, as it is and with its header's checksum put
+// right.
 
 #include <xxhash.h>
 

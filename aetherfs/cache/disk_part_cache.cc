@@ -233,13 +233,14 @@ void DiskPartCache::GetBelow(const PartKey& key, const Options& options, const D
     return done(absl::UnavailableError(fmt::format("{} is not cached here", key.object_key)),
                 PartOrigin::kDisk);
   }
-  const auto begun = [this, key, bypass = options.bypass_cache, done](absl::StatusOr<PartPtr> part,
-                                                                      PartOrigin origin) {
+  const bool own = options.scope == PartScope::kStore;
+  const bool bypass = options.bypass_cache;
+  const auto begun = [this, key, own, bypass, done](absl::StatusOr<PartPtr> part, PartOrigin origin) {
     if (part.ok() && bypass) {
       absl::MutexLock lock(&mutex_);
       Order([this, key, size = (*part)->object_size()] { ForgetOtherSizes(key, size); });
     }
-    if (part.ok() && origin == PartOrigin::kStore) {
+    if (part.ok() && (own || origin == PartOrigin::kStore)) {
       (*part)->WhenEnded([this, key, held = *part](const absl::Status& status) {
         if (status.ok()) OnWhole(key, held);
       });

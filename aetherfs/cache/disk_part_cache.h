@@ -25,9 +25,9 @@ struct DiskPartCacheOptions {
 };
 
 // Keeps parts of another source in files, one a part, over restarts. What comes from the store is written
-// once it is whole; what comes from peers is not: its owner keeps it. A part is not written if too many
-// wait for that already. What is read is checked (the key in the file, sizes, XXH3 of the bytes); a file
-// that is not what it should be is removed, counted, and as good as none. What is dropped follows S3-FIFO.
+// once it is whole, and what comes from peers for kStore requests; other parts are kept by their owners. A
+// part is not written if too many wait for that already. What is read is checked; a file that is not what
+// it should be is removed, counted, and as good as none. What is dropped follows S3-FIFO.
 //
 // The files never take more than the size, each rounded up to kDiskBlock: room is made before a file is
 // written, and a file counts until it is removed, also if that fails. A disk that is full before that (it

@@ -4,17 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <filesystem>
-#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "aetherfs/base/testing/fake_clock.h"
-#include "aetherfs/cache/part_file.h"
+#include "aetherfs/cache/testing/any_part_source.h"
 #include "aetherfs/cache/testing/fake_part_files.h"
 #include "aetherfs/cache/testing/held_part_source.h"
 #include "aetherfs/format/testing/samples.h"
@@ -25,48 +22,6 @@ namespace {
 constexpr uint64_t kBlock = DiskPartCache::kDiskBlock;
 
 PartKey Key(uint64_t object, uint64_t index = 0) { return {"object" + std::to_string(object), index}; }
-
-// Any part, at once: its bytes tell key and version. Thread-safe, but for what is set.
-class AnySource : public PartSource {
- public:
-  void Get(const PartKey& key, const Options& options, Done done) override {
-    ++count;
-    if (options.bypass_cache) ++bypassed;
-    done(PartPtr(WholePart(Bytes(key), object_size)), origin);
-  }
-  std::string Bytes(const PartKey& key) const {
-    const uint64_t size = std::min(kPartSize, object_size - key.index * kPartSize);
-    const std::string pattern =
-        key.object_key + "/" + std::to_string(key.index) + "/" + std::to_string(version) + " ";
-    std::string bytes;
-    while (bytes.size() < size) bytes += pattern;
-    bytes.resize(size);
-    return bytes;
-  }
-
-  std::atomic<int> count = 0;
-  std::atomic<int> bypassed = 0;
-  std::atomic<uint64_t> object_size = 1000;
-  std::atomic<int> version = 1;
-  PartOrigin origin = PartOrigin::kStore;
-};
-
-struct GivenPart {
-  absl::StatusOr<PartPtr> part;
-  PartOrigin origin = PartOrigin::kStore;
-  std::string bytes() const { return part.ok() ? std::string((*part)->bytes()) : part.status().ToString(); }
-};
-
-GivenPart GetPart(PartSource& source, const PartKey& key, const PartSource::Options& options = {}) {
-  GivenPart given;
-  absl::Notification called;
-  source.Get(key, options, [&](absl::StatusOr<PartPtr> part, PartOrigin origin) {
-    given = {std::move(part), origin};
-    called.Notify();
-  });
-  called.WaitForNotification();
-  return given;
-}
 
 const PartSource::Options kAround{.bypass_cache = true};
 const PartSource::Options kCachedOnly{.scope = PartScope::kCached};
@@ -93,7 +48,7 @@ class DiskPartCacheTest : public ::testing::Test {
   bool IsKept(const PartKey& key) { return Get(key, kCachedOnly).part.ok(); }
 
   FakeClock clock_;
-  AnySource below_;
+  AnyPartSource below_;
   const std::shared_ptr<FakeDisk> disk_ = std::make_shared<FakeDisk>();
   std::unique_ptr<DiskPartCache> cache_;
 };
@@ -146,7 +101,15 @@ TEST_F(DiskPartCacheTest, RestartWithASmallerSizeDropsTheOldest) {
   for (uint64_t i = 0; i < 10; ++i) EXPECT_EQ(IsKept(Key(i)), i >= 6) << i;
 }
 
-TEST_F(DiskPartCacheTest, PartsOfPeersAreNotWritten) {
+TEST_F(DiskPartCacheTest, OwnPartsThatAnotherServerHadAreWritten) {
+  below_.origin = PartOrigin::kPeer;
+  Start();
+  EXPECT_EQ(Get(Key(1), {.scope = PartScope::kStore}).origin, PartOrigin::kPeer);
+  cache_->AwaitIdle();
+  EXPECT_TRUE(IsKept(Key(1)));
+}
+
+TEST_F(DiskPartCacheTest, OtherPartsOfPeersAreNotWritten) {
   below_.origin = PartOrigin::kPeer;
   Start();
   EXPECT_EQ(Get(Key(1)).origin, PartOrigin::kPeer);
@@ -445,7 +408,7 @@ TEST_F(DiskPartCacheTest, NeverMoreThanTheSizeWhateverHappens) {
     SeededSequence random(seed);
     const auto disk = std::make_shared<FakeDisk>();
     const uint64_t size = (8 + random.Below(60)) * kBlock;
-    AnySource below;
+    AnyPartSource below;
     below.object_size = 3 * kBlock;
     const auto start = [&] {
       StartOver({.size_bytes = size, .max_unwritten_bytes = 20 * kBlock},
@@ -498,7 +461,7 @@ TEST_F(DiskPartCacheTest, NeverMoreThanTheSizeWhateverHappens) {
 
 TEST_F(DiskPartCacheTest, ManyThreadsGetTheRightBytes) {
   Start(20 * kBlock);
-  const auto expected = [](const PartKey& key) { return AnySource().Bytes(key); };
+  const auto expected = [](const PartKey& key) { return AnyPartSource().Bytes(key); };
   std::vector<std::thread> threads;
   std::atomic<int> wrong = 0;
   for (uint64_t thread = 0; thread < 4; ++thread) {
@@ -518,85 +481,6 @@ TEST_F(DiskPartCacheTest, ManyThreadsGetTheRightBytes) {
   EXPECT_EQ(stats.corrupt + stats.failures, 0u);
   EXPECT_GT(stats.hits, 0u);
   EXPECT_LE(disk_->most_bytes(), 20 * kBlock);
-}
-
-// ---- On a real disk.
-
-class DamagedDiskTest : public DiskPartCacheTest {
- protected:
-  void StartOnDisk() {
-    cache_.reset();  // and its lock
-    auto files = DirectoryPartFiles::Open(directory_.path());
-    ASSERT_TRUE(files.ok()) << files.status();
-    StartOver({.size_bytes = 100 * kBlock}, *std::move(files), &below_);
-    cache_->AwaitIdle();
-  }
-  std::string PathOf(const PartKey& key) const {
-    const std::string id = PartFileId::Of(key).Hex();
-    return JoinPath(directory_.path(), "v1/" + id.substr(0, 2) + "/" + id);
-  }
-  static void Change(const std::string& path, const std::function<void(std::string&)>& change) {
-    std::string bytes = *ReadWholeFile(path, kPartSize);
-    change(bytes);
-    ASSERT_TRUE(WriteFileAtomically(path, bytes).ok());
-  }
-
-  const TemporaryDirectory directory_ = *TemporaryDirectory::Create("disk-cache");
-};
-
-TEST_F(DamagedDiskTest, DamageIsFoundOutCountedAndMadeGood) {
-  const size_t header = PartFileHeaderSize(Key(1));
-  const std::vector<std::pair<std::string, std::function<void(std::string&)>>> damages = {
-      {"a flipped byte", [&](std::string& bytes) { bytes[header + 500] ^= 1; }},
-      {"a flipped byte in the header", [](std::string& bytes) { bytes[10] ^= 1; }},
-      {"cut short", [](std::string& bytes) { bytes.resize(bytes.size() - 1); }},
-      {"only a header", [&](std::string& bytes) { bytes.resize(header); }},
-      {"nothing", [](std::string& bytes) { bytes.clear(); }},
-      {"zeros, as after a power cut", [](std::string& bytes) { bytes.assign(bytes.size(), '\0'); }},
-      {"the file of another part",
-       [&](std::string& bytes) { bytes = *ReadWholeFile(PathOf(Key(2)), kPartSize); }},
-  };
-  for (const bool restarted : {false, true}) {
-    for (const auto& [name, damage] : damages) {
-      SCOPED_TRACE(name + (restarted ? ", found after a restart" : ""));
-      StartOnDisk();
-      Load(Key(1));
-      Load(Key(2));
-      ASSERT_TRUE(IsKept(Key(1)));
-      Change(PathOf(Key(1)), damage);
-      if (restarted) StartOnDisk();
-      const int count = below_.count;
-      EXPECT_EQ(Get(Key(1)).bytes(), below_.Bytes(Key(1)));
-      EXPECT_EQ(below_.count, count + 1);
-      EXPECT_EQ(cache_->stats().corrupt, 1u);
-      cache_->AwaitIdle();
-      Load(Key(1));
-      EXPECT_EQ(Get(Key(1), kCachedOnly).bytes(), below_.Bytes(Key(1)));
-      EXPECT_TRUE(IsKept(Key(2)));
-    }
-  }
-}
-
-TEST_F(DamagedDiskTest, FilesThatWereTakenAwayComeFromBelow) {
-  StartOnDisk();
-  Load(Key(1));
-  std::filesystem::remove(PathOf(Key(1)));
-  Load(Key(1));
-  EXPECT_EQ(cache_->stats().failures, 1u);
-  Load(Key(1));
-  EXPECT_TRUE(IsKept(Key(1)));
-}
-
-TEST_F(DamagedDiskTest, FilesOnDiskTakeNoMoreThanTheSize) {
-  StartOnDisk();
-  for (uint64_t i = 0; i < 200; ++i) Load(Key(i));
-  uint64_t bytes = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory_.path())) {
-    if (entry.is_regular_file() && entry.path().filename() != "lock")
-      bytes += (entry.file_size() + 4095) / 4096 * 4096;
-  }
-  EXPECT_LE(bytes, 100 * kBlock);
-  EXPECT_EQ(bytes, cache_->stats().used_bytes);
 }
 
 }  // namespace

@@ -100,7 +100,8 @@ void Part::End(const absl::Status& status, std::optional<uint64_t> checksum) {
   for (const Waiter& waiter : woken) waiter.wake();
 }
 
-std::shared_ptr<const Part> Part::Whole(PartBuffers::Buffer buffer, uint64_t object_size, uint64_t checksum) {
+std::shared_ptr<const Part> Part::Whole(PartBuffers::Buffer buffer, uint64_t object_size,
+                                        uint64_t checksum) {
   auto part = std::make_shared<Part>(std::move(buffer), object_size);
   absl::MutexLock lock(&part->mutex_);
   part->arrived_.store(part->buffer_.size(), std::memory_order_release);

@@ -28,6 +28,7 @@ class DiskCacheServerTest : public ::testing::Test {
     options.store = store_;
     options.cache_dir = cache_dir_;
     options.cache_disk = kGiB;
+    options.cache_memory = 256 * kMiB;  // so that all that is read here may wait to be written
     server_ = std::make_unique<InProcessServer>(options);
   }
 
