@@ -105,3 +105,37 @@ def test_a_full_store_refuses_publishes_and_goes_on_serving(world):
         second = cli.publish("data", world.path("source2"))["digest"]
         assert world.client(server).digest("data") == second
         server.close()
+
+
+def test_a_cache_on_a_disk_smaller_than_promised_makes_do_with_it(world):
+    with small_disk(world.path("disk"), "24m") as disk:
+        server = world.new_server("--cache-dir", str(disk / "cache"), "--cache-disk", "1GiB", name="server").start()
+        # What this one is told is not in the other's memory.
+        other = Cli(world.directory, world.new_server(name="other").start())
+        world._server = server
+
+        def level(name: str) -> float:
+            return server.metric(f"aetherfs_disk_cache_{name}")
+
+        def restart() -> None:
+            assert server.terminate() == 0
+            server.start()
+            wait_until(lambda: level("scanning") == 0, "what is on disk is known")
+
+        other.publish("data", noise(world, 40, 7))
+        for attempt in range(2):
+            world.cli.pull("data", world.path(f"target{attempt}"))
+            trees.assert_same(world.path("source7"), world.path(f"target{attempt}"))
+            wait_until(lambda: level("failures_total") > 0, "the disk was found full")
+            wait_until(lambda: 0 < level("used_bytes") <= level("limit_bytes") < 24 * 2**20, "it is smaller")
+            restart()
+
+        # It goes on with what is new.
+        other.publish("fresh", noise(world, 6, 8))
+        for attempt in range(2):
+            world.cli.pull("fresh", world.path(f"fresh{attempt}"))
+            trees.assert_same(world.path("source8"), world.path(f"fresh{attempt}"))
+            from_disk = server.metric("aetherfs_parts_total", 'level="disk"')
+            restart()
+        assert from_disk > 0
+        server.close()
