@@ -10,6 +10,8 @@ from bench.run import BIN, Run, expect_line, write_random
 
 MIB = 1 << 20
 SIZE = 256 * MIB
+# Of each server: less than the dataset, more than its share of it. So it is full, and what is beyond it shows.
+CACHE_MIB = 192
 CONSUMERS = 100
 SUBSCRIBERS = 1000
 PUBLISHES = 20
@@ -115,7 +117,7 @@ def fanout(run: Run) -> None:
     for number in range(8):
         write_random(source / f"part-{number}", size // 8, seed=300 + number)
     # Nobody polls, so that what is read is read for the consumers, and what is heard was pushed.
-    cluster = Cluster(run, f"file://{store}", 3, *NEVER)
+    cluster = Cluster(run, f"file://{store}", 3, *NEVER, cache_mib=CACHE_MIB)
     cluster.publish(REFERENCE, source)
     run.remove(source)
     stored = stored_bytes(store)

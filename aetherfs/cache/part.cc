@@ -72,8 +72,8 @@ absl::Status Part::Write(uint64_t offset, std::string_view bytes) {
     std::memcpy(buffer_.data() + arrived, fresh.data(), fresh.size());
     const uint64_t now = arrived + fresh.size();
     arrived_.store(now, std::memory_order_release);
-    const auto ready = std::stable_partition(waiters_.begin(), waiters_.end(),
-                                             [now](const Waiter& waiter) { return waiter.offset >= now; });
+    const auto ready = std::partition(waiters_.begin(), waiters_.end(),
+                                      [now](const Waiter& waiter) { return waiter.offset >= now; });
     std::move(ready, waiters_.end(), std::back_inserter(woken));
     waiters_.erase(ready, waiters_.end());
   }

@@ -7,6 +7,8 @@
 
 #include <string>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "aetherfs/peer/v1/peer.grpc.pb.h"
@@ -19,7 +21,8 @@ class FirstVersionPeer : public peer::v1::PeerAPI::Service {
  public:
   grpc::Status Hello(grpc::ServerContext*, const peer::v1::HelloRequest* request,
                      peer::v1::HelloResponse* response) override {
-    greeted_by = request->server_id();
+    absl::MutexLock lock(&mutex_);
+    greeted_by_ = request->server_id();
     response->set_protocol(1);
     response->set_server_id("old");
     response->set_ranking(1);
@@ -40,12 +43,24 @@ class FirstVersionPeer : public peer::v1::PeerAPI::Service {
   }
   grpc::Status Announce(grpc::ServerContext*, const peer::v1::AnnounceRequest* request,
                         peer::v1::AnnounceResponse*) override {
-    announced = request->announcements_size();
+    absl::MutexLock lock(&mutex_);
+    announced_ = request->announcements_size();
     return grpc::Status::OK;
   }
 
-  std::string greeted_by;
-  int announced = 0;
+  std::string greeted_by() {
+    absl::MutexLock lock(&mutex_);
+    return greeted_by_;
+  }
+  int announced() {
+    absl::MutexLock lock(&mutex_);
+    return announced_;
+  }
+
+ private:
+  absl::Mutex mutex_;
+  std::string greeted_by_ ABSL_GUARDED_BY(mutex_);
+  int announced_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 class GrpcPeerTest : public ::testing::Test {
@@ -132,7 +147,7 @@ TEST_F(GrpcPeerTest, HealthHelloAndAnnounce) {
     greeted.Notify();
   });
   greeted.WaitForNotification();
-  EXPECT_EQ(service_.greeted_by, "me");
+  EXPECT_EQ(service_.greeted_by(), "me");
 
   absl::Notification announced;
   peer::v1::AnnounceRequest announce;
@@ -142,7 +157,7 @@ TEST_F(GrpcPeerTest, HealthHelloAndAnnounce) {
     announced.Notify();
   });
   announced.WaitForNotification();
-  EXPECT_EQ(service_.announced, 1);
+  EXPECT_EQ(service_.announced(), 1);
 }
 
 TEST_F(GrpcPeerTest, ServerThatIsGoingSaysSo) {

@@ -41,7 +41,7 @@ class PeerPartSource : public PartSource {
   // One that has accepted it, and brings nothing for this long, too: it may be waiting for the store.
   static constexpr absl::Duration kStallTimeout = absl::Seconds(15);
   // How long a previous owner may take to begin.
-  static constexpr absl::Duration kHandoverTimeout = absl::Milliseconds(500);
+  static constexpr absl::Duration kHandoverTimeout = absl::Seconds(1);
   // Parts per second that are read from the store because their owners failed.
   static constexpr double kFallbackRate = 32;
   static constexpr double kFallbackBurst = 128;

@@ -99,7 +99,7 @@ class ClusterTest : public ::testing::Test {
 
 TEST_F(ClusterTest, StoreIsReadOnceHoweverManyReadWhereverAtOnce) {
   FormCluster();
-  const std::string bytes = PutBlock(9 * kPartSize + 12'345);
+  const std::string bytes = PutBlock(4 * kPartSize + 12'345);
   std::vector<std::thread> readers;
   for (int i = 0; i < 4 * kServers; ++i) {
     readers.emplace_back([&, i] {
@@ -162,7 +162,7 @@ TEST_F(ClusterTest, OwnersThatAreGoneAreDoneWithout) {
 
 TEST_F(ClusterTest, ServerThatStartsGetsItsShareFromTheOthersNotFromTheStore) {
   FormCluster();
-  const std::string bytes = PutBlock(9 * kPartSize);
+  const std::string bytes = PutBlock(5 * kPartSize);
   servers_[2]->Stop();
   AwaitMembers(*servers_[0], 2);
   AwaitMembers(*servers_[1], 2);
