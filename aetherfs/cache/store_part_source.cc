@@ -39,7 +39,7 @@ void StorePartSource::Fetch(const PartKey& key, const Options& options, const Do
   });
   if (status.ok()) {
     if (!remembered) NoteObjectSize(key.object_key, *object_size);
-    if (unique_.Insert(key)) unique_bytes_ += part->size();
+    if ((owns_ == nullptr || owns_(key)) && unique_.Insert(key)) unique_bytes_ += part->size();
   } else if (absl::IsOutOfRange(status) || absl::IsDataLoss(status) || absl::IsNotFound(status)) {
     ForgetSize(key.object_key);
   }

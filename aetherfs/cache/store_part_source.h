@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -28,13 +29,20 @@ namespace aetherfs {
 // A size is remembered only as long as every Get agrees with it: an object that was harmed and repaired
 // behind our back is read right by the next call, and a call that bypasses caches asks for the size again.
 //
+// Of several servers over one store each counts as unique bytes those of its own parts (`owns`): what others
+// read of these comes on top, so that all bytes by all unique bytes say how often the store is read.
+//
 // Thread-safe. `store` and `pool`, whose threads do the blocking and the calling, must outlive it.
 // RESOURCE_EXHAUSTED at once if the pool's queue is full, UNAVAILABLE at once for kCached.
 class StorePartSource : public PartSource {
  public:
   static constexpr size_t kMaxKnownSizes = 65536;
 
-  StorePartSource(ObjectStore* store, ThreadPool* pool) : store_(*store), pool_(*pool) {}
+  // Whether a part is this server's own. Thread-safe, cheap.
+  using Owns = std::function<bool(const PartKey&)>;
+
+  StorePartSource(ObjectStore* store, ThreadPool* pool, Owns owns = nullptr)
+      : store_(*store), pool_(*pool), owns_(std::move(owns)) {}
 
   void Get(const PartKey& key, const Options& options, Done done) override;
 
@@ -43,7 +51,7 @@ class StorePartSource : public PartSource {
 
   struct Stats {
     uint64_t bytes = 0;         // of parts, read from the store
-    uint64_t unique_bytes = 0;  // each part's once (UniqueParts)
+    uint64_t unique_bytes = 0;  // of its own ones, each once (UniqueParts)
   };
   Stats stats() const;
 
@@ -58,6 +66,7 @@ class StorePartSource : public PartSource {
 
   ObjectStore& store_;
   ThreadPool& pool_;
+  const Owns owns_;  // null: all are
   PartBuffers buffers_;
   std::atomic<uint64_t> bytes_ = 0;
   std::atomic<uint64_t> unique_bytes_ = 0;

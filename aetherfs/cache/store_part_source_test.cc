@@ -226,6 +226,17 @@ TEST(StorePartSourceTest, EachPartsBytesAreUniqueOnce) {
   EXPECT_EQ(source.stats().bytes, kPartSize + 27);
 }
 
+TEST(StorePartSourceTest, PartsOfOthersAreNotUnique) {
+  MemoryObjectStore store;
+  ThreadPool pool("parts", 2);
+  StorePartSource source(&store, &pool, [](const PartKey& key) { return key.index == 0; });
+  ASSERT_TRUE(store.Put("o", {std::string(kPartSize + 10, 'x')}, {}).ok());
+  ASSERT_TRUE(Fetch(source, {"o", 0}).ok());
+  ASSERT_TRUE(Fetch(source, {"o", 1}).ok());
+  EXPECT_EQ(source.stats().unique_bytes, kPartSize);
+  EXPECT_EQ(source.stats().bytes, kPartSize + 10);
+}
+
 TEST(UniquePartsTest, OldOnesAreForgottenWithinTheBound) {
   UniqueParts unique(100);
   for (uint64_t i = 0; i < 100; ++i) EXPECT_TRUE(unique.Insert({"o", i}));
