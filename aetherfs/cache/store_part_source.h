@@ -29,8 +29,8 @@ namespace aetherfs {
 // A size is remembered only as long as every Get agrees with it: an object that was harmed and repaired
 // behind our back is read right by the next call, and a call that bypasses caches asks for the size again.
 //
-// Of several servers over one store each counts as unique bytes those of its own parts (`owns`): what others
-// read of these comes on top, so that all bytes by all unique bytes say how often the store is read.
+// Of several servers over one store each counts as unique bytes those of its own parts (`owns`): what
+// others read of these comes on top, so that all bytes by all unique bytes say how often the store is read.
 //
 // Thread-safe. `store` and `pool`, whose threads do the blocking and the calling, must outlive it.
 // RESOURCE_EXHAUSTED at once if the pool's queue is full, UNAVAILABLE at once for kCached.

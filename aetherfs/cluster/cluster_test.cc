@@ -20,7 +20,8 @@ using ::testing::SizeIs;
 
 TEST(PeerListTest, ListsAndNames) {
   EXPECT_TRUE(ParsePeerList({})->empty());
-  EXPECT_THAT(ParsePeerList({"a:1", "[::1]:2", "10.0.0.1:3"})->addresses, ElementsAre("a:1", "[::1]:2", "10.0.0.1:3"));
+  EXPECT_THAT(ParsePeerList({"a:1", "[::1]:2", "10.0.0.1:3"})->addresses,
+              ElementsAre("a:1", "[::1]:2", "10.0.0.1:3"));
   const PeerList named = *ParsePeerList({"dns:aetherfs.default.svc:7400"});
   EXPECT_EQ(named.dns_name, "aetherfs.default.svc");
   EXPECT_EQ(named.dns_port, 7400);
@@ -33,7 +34,8 @@ TEST(PeerListTest, WhatIsNoListIsRefusedByName) {
     EXPECT_EQ(list.status().code(), absl::StatusCode::kInvalidArgument) << bad;
   }
   EXPECT_EQ(ParsePeerList({"a:1", "dns:a:1"}).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(ParsePeerList({"a:1", "b:1", "a:1"}).status().message(), HasSubstr("'a:1' stands there twice"));
+  EXPECT_THAT(ParsePeerList({"a:1", "b:1", "a:1"}).status().message(),
+              HasSubstr("'a:1' stands there twice"));
 }
 
 TEST(PeerListTest, AddressesOfCallers) {

@@ -135,8 +135,9 @@ void GrpcPeer::Check(absl::Time deadline, std::function<void(const absl::Status&
               if (!status.ok()) return done(status);
               peer::v1::HealthStatus health;
               if (absl::Status parsed = ParseMessage(response, &health); !parsed.ok()) return done(parsed);
-              done(health.status() == kServing ? absl::OkStatus()
-                                               : absl::FailedPreconditionError("it says that it is not serving"));
+              done(health.status() == kServing
+                       ? absl::OkStatus()
+                       : absl::FailedPreconditionError("it says that it is not serving"));
             });
 }
 
@@ -153,8 +154,9 @@ void GrpcPeer::Hello(const peer::v1::HelloRequest& request, absl::Time deadline,
 
 void GrpcPeer::Announce(const peer::v1::AnnounceRequest& request, absl::Time deadline,
                         std::function<void(const absl::Status&)> done) {
-  CallUnary(message_stub_, kAnnounceMethod, request, deadline,
-            [done = std::move(done)](const absl::Status& status, const grpc::ByteBuffer&) { done(status); });
+  CallUnary(
+      message_stub_, kAnnounceMethod, request, deadline,
+      [done = std::move(done)](const absl::Status& status, const grpc::ByteBuffer&) { done(status); });
 }
 
 std::shared_ptr<PeerCall> GrpcPeer::GetPart(const PartKey& key, bool cached_only, absl::Time deadline,

@@ -30,7 +30,8 @@ class FirstVersionPeer : public peer::v1::PeerAPI::Service {
   }
   grpc::Status GetPart(grpc::ServerContext*, const peer::v1::GetPartRequest* request,
                        grpc::ServerWriter<peer::v1::GetPartResponse>* writer) override {
-    if (request->object_key() != "datasets/geo/blocks/1") return {grpc::StatusCode::NOT_FOUND, "no such object"};
+    if (request->object_key() != "datasets/geo/blocks/1")
+      return {grpc::StatusCode::NOT_FOUND, "no such object"};
     peer::v1::GetPartResponse response;
     response.set_object_size(6);
     writer->Write(response);

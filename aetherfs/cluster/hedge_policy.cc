@@ -20,8 +20,8 @@ void HedgePolicy::Observe(absl::Duration first_bytes) {
   absl::MutexLock lock(&mutex_);
   samples_[observed_++ % kSamples] = first_bytes;
   if (observed_ < kMinSamples || observed_ % kRecomputeEvery != 0) return;
-  std::vector<absl::Duration> sorted(samples_.begin(),
-                                     samples_.begin() + static_cast<ptrdiff_t>(std::min(observed_, kSamples)));
+  std::vector<absl::Duration> sorted(
+      samples_.begin(), samples_.begin() + static_cast<ptrdiff_t>(std::min(observed_, kSamples)));
   const auto at = sorted.begin() + static_cast<ptrdiff_t>(static_cast<double>(sorted.size()) * kPercentile);
   std::nth_element(sorted.begin(), at, sorted.end());
   delay_ = std::clamp(*at * kFactor, kShortestDelay, kLongestDelay);

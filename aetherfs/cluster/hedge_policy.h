@@ -11,9 +11,9 @@
 namespace aetherfs {
 
 // When a second server is asked for a part that the first one is slow with (Dean, Barroso: The Tail at
-// Scale, 2013): after twice the time in which nearly all requests have brought their first bytes, and for at
-// most one request in twenty, so that a cluster that is slow as a whole is not made slower, and the store is
-// hardly read more often. Thread-safe.
+// Scale, 2013): after twice the time in which nearly all requests have brought their first bytes, and for
+// at most one request in twenty, so that a cluster that is slow as a whole is not made slower, and the
+// store is hardly read more often. Thread-safe.
 class HedgePolicy {
  public:
   static constexpr double kBudget = 0.05;  // hedges per request

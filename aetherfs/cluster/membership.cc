@@ -13,9 +13,10 @@ namespace aetherfs {
 namespace {
 
 bool SameAddresses(const std::vector<ClusterMember>& a, const std::vector<ClusterMember>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const ClusterMember& x, const ClusterMember& y) {
-    return x.address == y.address && x.protocol == y.protocol && x.peer == y.peer;
-  });
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const ClusterMember& x, const ClusterMember& y) {
+                      return x.address == y.address && x.protocol == y.protocol && x.peer == y.peer;
+                    });
 }
 
 }  // namespace
@@ -101,7 +102,8 @@ void Membership::Resolve() {
     return std::vector<std::string>();
   };
   if (!list_.dns_name.empty()) {
-    for (const std::string& ip : look_up(list_.dns_name)) addresses.push_back(JoinHostPort(ip, list_.dns_port));
+    for (const std::string& ip : look_up(list_.dns_name))
+      addresses.push_back(JoinHostPort(ip, list_.dns_port));
   } else {
     for (const std::string& address : list_.addresses) look_up(HostOf(address));
   }
@@ -189,7 +191,8 @@ void Membership::EndCheck(const std::string& address, const absl::Status& status
     if (status.ok()) {
       member.failures = 0;
       ++member.successes;
-      member.healthy = member.healthy || member.successes >= (member.failed_before ? kSuccessesToReturn : 1);
+      member.healthy =
+          member.healthy || member.successes >= (member.failed_before ? kSuccessesToReturn : 1);
     } else {
       member.successes = 0;
       ++member.failures;

@@ -39,7 +39,7 @@ class Membership : public ClusterViewSource {
   static constexpr absl::Duration kResolveInterval = absl::Seconds(5);
   // After a stranger called: it may be a server that has just come.
   static constexpr absl::Duration kResolveSoon = absl::Seconds(1);
-  static constexpr int kFailuresToGo = 2;     // in a row
+  static constexpr int kFailuresToGo = 2;       // in a row
   static constexpr int kSuccessesToReturn = 2;  // in a row, after a failure
   // Changes that follow each other faster than this are one change.
   static constexpr absl::Duration kSettleTime = absl::Seconds(5);
@@ -79,8 +79,8 @@ class Membership : public ClusterViewSource {
     bool healthy = false;
     bool failed_before = false;
     bool checking = false;
-    int failures = 0;   // in a row
-    int successes = 0;  // in a row
+    int failures = 0;       // in a row
+    int successes = 0;      // in a row
     uint32_t protocol = 0;  // 0: it has not said Hello since it came (back)
     absl::Time next_check = absl::InfinitePast();
   };

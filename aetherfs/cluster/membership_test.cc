@@ -28,7 +28,8 @@ class ScriptedResolver : public HostResolver {
 
 class MembershipTest : public ::testing::Test {
  protected:
-  std::unique_ptr<Membership> Make(const std::vector<std::string>& list, const std::string& advertise = "") {
+  std::unique_ptr<Membership> Make(const std::vector<std::string>& list,
+                                   const std::string& advertise = "") {
     Membership::Environment environment;
     environment.resolver = &resolver_;
     environment.connect = [this](const std::string& address) {
@@ -174,13 +175,15 @@ TEST_F(MembershipTest, PreviousMembersAreThoseBeforeTheChange) {
   clock_.Advance(absl::Minutes(1));
   resolver_.hosts["servers"] = {"10.0.0.1", "10.0.0.2", "10.0.0.3"};
   membership->Tick();
-  EXPECT_THAT(Addresses(membership->view()->previous), ElementsAre("10.0.0.1:7400 (self)", "10.0.0.2:7400"));
+  EXPECT_THAT(Addresses(membership->view()->previous),
+              ElementsAre("10.0.0.1:7400 (self)", "10.0.0.2:7400"));
   // What follows at once belongs to the same change.
   clock_.Advance(absl::Seconds(1));
   peers_["10.0.0.3:7400"]->health = absl::FailedPreconditionError("not serving");
   Round(*membership);
   EXPECT_THAT(Members(*membership), ElementsAre("10.0.0.1:7400 (self)", "10.0.0.2:7400"));
-  EXPECT_THAT(Addresses(membership->view()->previous), ElementsAre("10.0.0.1:7400 (self)", "10.0.0.2:7400"));
+  EXPECT_THAT(Addresses(membership->view()->previous),
+              ElementsAre("10.0.0.1:7400 (self)", "10.0.0.2:7400"));
 }
 
 TEST_F(MembershipTest, ThreadKeepsTheViewCurrent) {

@@ -144,7 +144,8 @@ void PeerFetch::OnDone(const AttemptPtr& attempt, const absl::Status& status,
   std::shared_ptr<Part> whole;
   {
     absl::MutexLock lock(&mutex_);
-    if (status.ok() && part_ != nullptr && attempt->received == part_->size() && !attempt->over) whole = part_;
+    if (status.ok() && part_ != nullptr && attempt->received == part_->size() && !attempt->over)
+      whole = part_;
     attempt->alarm.reset();
   }
   if (whole == nullptr) {
@@ -165,8 +166,8 @@ void PeerFetch::OnFailed(const AttemptPtr& attempt, const absl::Status& status) 
     absl::MutexLock lock(&mutex_);
     if (finished_ || attempt->over) return;
     attempt->over = true;
-    others = reading_store_ || std::any_of(attempts_.begin(), attempts_.end(),
-                                           [](const AttemptPtr& a) { return !a->over; });
+    others = reading_store_ ||
+             std::any_of(attempts_.begin(), attempts_.end(), [](const AttemptPtr& a) { return !a->over; });
   }
   if (!attempt->cached_only) {
     source_.metrics_.peer_failures.Increment();
@@ -217,9 +218,8 @@ void PeerFetch::ReadStore(bool own) {
   if (!own) {
     if (!source_.fallbacks_.TryTake()) {
       source_.metrics_.fallbacks_refused.Increment();
-      Finish(absl::UnavailableError(
-          fmt::format("reading {}: the servers that have it do not answer, and the store is spared",
-                      key_.object_key)));
+      Finish(absl::UnavailableError(fmt::format(
+          "reading {}: the servers that have it do not answer, and the store is spared", key_.object_key)));
       return;
     }
     source_.metrics_.fallbacks.Increment();

@@ -67,8 +67,8 @@ class PeerFetch : public std::enable_shared_from_this<PeerFetch> {
   const absl::Time began_;
 
   absl::Mutex mutex_;
-  PartSource::Done done_ ABSL_GUARDED_BY(mutex_);  // null once it was called
-  std::shared_ptr<Part> part_ ABSL_GUARDED_BY(mutex_);  // once its size is known
+  PartSource::Done done_ ABSL_GUARDED_BY(mutex_);                  // null once it was called
+  std::shared_ptr<Part> part_ ABSL_GUARDED_BY(mutex_);             // once its size is known
   std::vector<ClusterMember> candidates_ ABSL_GUARDED_BY(mutex_);  // not asked yet, the next one last
   std::vector<AttemptPtr> attempts_ ABSL_GUARDED_BY(mutex_);
   bool own_ ABSL_GUARDED_BY(mutex_) = false;  // this server is to read the store, whatever peers say

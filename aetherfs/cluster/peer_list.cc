@@ -33,7 +33,8 @@ class SystemResolver : public HostResolver {
     std::set<std::string> addresses;
     for (const addrinfo* entry = found; entry != nullptr; entry = entry->ai_next) {
       char text[NI_MAXHOST];
-      if (getnameinfo(entry->ai_addr, entry->ai_addrlen, text, sizeof(text), nullptr, 0, NI_NUMERICHOST) == 0) {
+      if (getnameinfo(entry->ai_addr, entry->ai_addrlen, text, sizeof(text), nullptr, 0, NI_NUMERICHOST) ==
+          0) {
         addresses.insert(text);
       }
     }
@@ -62,8 +63,7 @@ absl::StatusOr<PeerList> ParsePeerList(const std::vector<std::string>& items) {
   }
   for (const std::string& item : items) {
     if (item.starts_with(kDnsPrefix)) {
-      return absl::InvalidArgumentError(
-          fmt::format("'{}' stands alone or not at all", Printable(item)));
+      return absl::InvalidArgumentError(fmt::format("'{}' stands alone or not at all", Printable(item)));
     }
     ASSIGN_OR_RETURN(std::string address, ParseServerAddress(item));
     if (std::find(list.addresses.begin(), list.addresses.end(), address) != list.addresses.end()) {
@@ -102,7 +102,8 @@ std::string IpOfGrpcPeer(const std::string& peer) {
   if (kind != "ipv4" && kind != "ipv6") return "";
   std::string host = HostOf(rest);
   if (const size_t scope = host.find("%25"); scope != std::string::npos) host.resize(scope);
-  if (host.starts_with(kIpv4InIpv6) && host.find('.') != std::string::npos) host = host.substr(kIpv4InIpv6.size());
+  if (host.starts_with(kIpv4InIpv6) && host.find('.') != std::string::npos)
+    host = host.substr(kIpv4InIpv6.size());
   return host;
 }
 

@@ -52,7 +52,8 @@ class PeerPartSourceTest : public ::testing::Test {
       members.push_back({address, std::make_shared<FakePeer>(address), kPeerProtocol});
     }
     members = ClusterView::Ranked(members, kKey);
-    for (const ClusterMember& member : members) peers_.push_back(dynamic_cast<FakePeer*>(member.peer.get()));
+    for (const ClusterMember& member : members)
+      peers_.push_back(dynamic_cast<FakePeer*>(member.peer.get()));
     ranked_ = members;
     view_.current.members = members;
   }
@@ -74,7 +75,9 @@ class PeerPartSourceTest : public ::testing::Test {
     });
   }
 
-  FakePeer::PartRequest& Request(size_t rank, size_t index = 0) { return *peers_[rank]->requests.at(index); }
+  FakePeer::PartRequest& Request(size_t rank, size_t index = 0) {
+    return *peers_[rank]->requests.at(index);
+  }
 
   void ExpectWhole(PartOrigin origin) {
     ASSERT_TRUE(result_.has_value());

@@ -17,7 +17,9 @@ std::vector<std::string> Servers(int count) {
   return members;
 }
 
-PartKey Key(int i) { return {"datasets/geo/blocks/" + std::to_string(i / 3), static_cast<uint64_t>(i % 3)}; }
+PartKey Key(int i) {
+  return {"datasets/geo/blocks/" + std::to_string(i / 3), static_cast<uint64_t>(i % 3)};
+}
 
 std::string OwnerOf(const std::vector<std::string>& members, const PartKey& key) {
   return members[RankMembers(members, key).front()];

@@ -120,8 +120,8 @@ TEST_F(ClusterTest, SubscribersOfOtherServersHearAtOnce) {
     EXPECT_TRUE(subscriptions.back()->Next().state().absent());
   }
   for (uint64_t seq = 1; seq <= 6; ++seq) {
-    const auto published = PublishSample(servers_[seq % kServers]->channel(), "a/b",
-                                         MakeSampleSnapshot(std::to_string(seq)));
+    const auto published =
+        PublishSample(servers_[seq % kServers]->channel(), "a/b", MakeSampleSnapshot(std::to_string(seq)));
     ASSERT_TRUE(published.ok()) << published.status();
     // Whoever writes next may not have heard of it, and reads it from the store then.
     for (const auto& subscription : subscriptions) EXPECT_EQ(subscription->Next().change().seq(), seq);
@@ -210,7 +210,8 @@ TEST_F(ClusterTest, PeerApiSharesOnlyImmutableObjectsAndOnlyWithPeers) {
     }
     return reader->Finish().error_code();
   };
-  EXPECT_EQ(ask(BlockKey(*DatasetName::Parse("a/b"), MakeSampleSnapshot("1").block_digest)), grpc::StatusCode::OK);
+  EXPECT_EQ(ask(BlockKey(*DatasetName::Parse("a/b"), MakeSampleSnapshot("1").block_digest)),
+            grpc::StatusCode::OK);
   EXPECT_EQ(ask(BlockKey(*DatasetName::Parse("a/b"), Sha256::Of("nothing"))), grpc::StatusCode::NOT_FOUND);
   EXPECT_EQ(ask(JournalKey(*DatasetName::Parse("a/b"), 1)), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(ask("catalog/x"), grpc::StatusCode::INVALID_ARGUMENT);
@@ -227,7 +228,8 @@ TEST_F(ClusterTest, AnnouncementsThatAreWrongLateOrTwiceDoNoHarm) {
   EXPECT_TRUE(subscription.Next().state().absent());
   ASSERT_TRUE(PublishSample(servers_[1]->channel(), "a/b", MakeSampleSnapshot("1")).ok());
   EXPECT_EQ(subscription.Next().change().seq(), 1u);
-  const auto first = servers_[1]->app().context().hub->Open(*DatasetName::Parse("a/b"))->view()->recent.at(0);
+  const auto first =
+      servers_[1]->app().context().hub->Open(*DatasetName::Parse("a/b"))->view()->recent.at(0);
 
   const auto stub = peer::v1::PeerAPI::NewStub(servers_[0]->channel());
   const auto announce = [&](const std::string& dataset, const std::string& entry) {
@@ -239,8 +241,8 @@ TEST_F(ClusterTest, AnnouncementsThatAreWrongLateOrTwiceDoNoHarm) {
     return stub->Announce(&context, request, &response).error_code();
   };
   const std::string encoded = EncodeRecord(RecordKind::kJournalEntry, *first);
-  EXPECT_EQ(announce("a/b", encoded), grpc::StatusCode::OK);       // twice
-  EXPECT_EQ(announce("a/other", encoded), grpc::StatusCode::OK);   // of a dataset that nobody follows here
+  EXPECT_EQ(announce("a/b", encoded), grpc::StatusCode::OK);      // twice
+  EXPECT_EQ(announce("a/other", encoded), grpc::StatusCode::OK);  // of a dataset that nobody follows here
   EXPECT_EQ(announce("a/b", "rubbish"), grpc::StatusCode::DATA_LOSS);
   EXPECT_EQ(announce("../x", encoded), grpc::StatusCode::INVALID_ARGUMENT);
   record::v1::JournalEntry ahead = *first;

@@ -11,13 +11,15 @@ namespace aetherfs {
 // PeerAPI (proto/aetherfs/peer/v1/peer.proto), for servers that are members by this server's own list:
 // whoever calls from another address is refused with PERMISSION_DENIED. Parts are bytes. No thread waits
 // for a caller. What it is given must outlive it.
-class PeerService : public peer::v1::PeerAPI::WithRawCallbackMethod_GetPart<peer::v1::PeerAPI::CallbackService> {
+class PeerService
+    : public peer::v1::PeerAPI::WithRawCallbackMethod_GetPart<peer::v1::PeerAPI::CallbackService> {
  public:
   static constexpr int kMaxAnnouncements = 64;
 
   PeerService(const ServerContext* server, Membership* membership, ClusterMetrics* metrics);
 
-  grpc::ServerUnaryReactor* Hello(grpc::CallbackServerContext* context, const peer::v1::HelloRequest* request,
+  grpc::ServerUnaryReactor* Hello(grpc::CallbackServerContext* context,
+                                  const peer::v1::HelloRequest* request,
                                   peer::v1::HelloResponse* response) override;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* GetPart(grpc::CallbackServerContext* context,
                                                       const grpc::ByteBuffer* request) override;

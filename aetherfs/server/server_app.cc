@@ -93,8 +93,7 @@ ServerApp::ServerApp(const ServerConfig& config, std::shared_ptr<ObjectStore> st
 
   // Parts: memory in front of the disk in front of the peers in front of the store.
   const auto owns = [this](const PartKey& key) {
-    return cluster_ == nullptr ||
-           cluster_->membership.view()->ScopeForClients(key) == PartScope::kStore;
+    return cluster_ == nullptr || cluster_->membership.view()->ScopeForClients(key) == PartScope::kStore;
   };
   store_parts_ = std::make_unique<StorePartSource>(store_.get(), data_.get(), owns);
   PartSource* below_memory = store_parts_.get();
@@ -297,7 +296,8 @@ void ServerApp::RefreshGauges() {
   }
   const StorePartSource::Stats store = store_parts_->stats();
   count("aetherfs_store_read_bytes_total", "bytes of parts read from the object store", store.bytes);
-  count("aetherfs_store_unique_read_bytes_total", "the same, of this server's own parts, each once", store.unique_bytes);
+  count("aetherfs_store_unique_read_bytes_total", "the same, of this server's own parts, each once",
+        store.unique_bytes);
   set("aetherfs_server_subscribers", "subscriptions open", hub_->subscribers());
   set("aetherfs_server_datasets", "datasets followed", hub_->lines());
   set("aetherfs_server_upload_bytes", "bytes of uploads under way", upload_budget_.used());

@@ -125,7 +125,8 @@ TEST_F(SubscribeCallTest, ReaderThatFallsFarBehindGetsAState) {
 
 TEST_F(SubscribeCallTest, BadRequestsAreRefused) {
   EXPECT_EQ(OpenSubscription(channel_, "A").End().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_EQ(OpenSubscription(channel_, "a", {"no tag"}).End().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(OpenSubscription(channel_, "a", {"no tag"}).End().error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
 }
 
 TEST_F(SubscribeCallTest, SubscribersGoWhenTheirStreamsEnd) {

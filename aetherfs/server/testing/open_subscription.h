@@ -18,7 +18,7 @@ namespace aetherfs {
 class OpenSubscription {
  public:
   OpenSubscription(const std::shared_ptr<grpc::Channel>& channel, const std::string& dataset,
-               const std::vector<std::string>& tags = {}, uint64_t after_seq = 0)
+                   const std::vector<std::string>& tags = {}, uint64_t after_seq = 0)
       : stub_(dataset::v1::DatasetAPI::NewStub(channel)) {
     dataset::v1::SubscribeRequest request;
     request.set_dataset(dataset);
