@@ -87,12 +87,25 @@ class PatchApplier::Worker {
       const std::string_view stored =
           request.at_hand ? loaded.BytesAtHand(patch)
                           : std::string_view(fetched).substr(patch.offset - begin, patch.stored_size);
-      RETURN_IF_ERROR(DoPatch(patch, stored));
+      const char* const yielded = loaded.Yielded(index);
+      RETURN_IF_ERROR(yielded != nullptr ? Deliver(patch, yielded) : DoPatch(patch, stored));
     }
     return absl::OkStatus();
   }
 
  private:
+  // What the patch yields is known and verified.
+  absl::Status Deliver(const DeltaPatch& patch, const char* yielded) {
+    for (const uint32_t index : patch.chunks) {
+      const std::string_view bytes(yielded, applier_.loaded_.manifest->chunks[index].size);
+      yielded += bytes.size();
+      if (!wanted_[index]) continue;
+      stats_.verified_bytes += bytes.size();
+      RETURN_IF_ERROR(sink_(index, bytes));
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status DoPatch(const DeltaPatch& patch, std::string_view stored) {
     const Manifest& target = *applier_.loaded_.manifest;
     const size_t size = PatchTargetSize(patch, target);
@@ -100,11 +113,10 @@ class PatchApplier::Worker {
       raw_ = std::make_unique_for_overwrite<char[]>(size);
       raw_size_ = size;
     }
-    absl::Status status = base_.Read(patch, &prefix_);
+    const absl::StatusOr<std::string_view> base = base_.Read(patch);
     // A subscription's globs may leave files out; that is no failure of the delta's.
-    if (absl::IsNotFound(status)) return absl::OkStatus();
-    status.Update(decoder_.Decode(prefix_, stored, raw_.get(), size));
-    if (!status.ok()) {
+    if (absl::IsNotFound(base.status())) return absl::OkStatus();
+    if (!base.ok() || !decoder_.Decode(*base, stored, raw_.get(), size).ok()) {
       ++stats_.delta_failures;
       return absl::OkStatus();
     }
@@ -139,7 +151,6 @@ class PatchApplier::Worker {
   TransferStats& stats_;
   PatchDecoder decoder_;
   BaseFiles base_;
-  std::string prefix_;
   std::unique_ptr<char[]> raw_;
   size_t raw_size_ = 0;
   std::vector<std::string_view> chunks_;
