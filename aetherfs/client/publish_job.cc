@@ -347,7 +347,10 @@ absl::Status PublishJob::MakeDeltas(const KnownSnapshot& target, size_t manifest
     if (!digest.ok() || *digest == target.digest || bases.size() == kMaxDeltaBases) continue;
     if (std::find(bases.begin(), bases.end(), *digest) == bases.end()) bases.push_back(*digest);
   }
-  if (!bases.empty()) ::malloc_trim(0);  // what the blocks took is not needed any more
+  if (bases.empty()) return absl::OkStatus();
+  ::malloc_trim(0);  // what the blocks took is not needed any more
+  // All of them together may take as long as the rest.
+  const absl::Duration rest = (absl::Now() - began_) / static_cast<double>(bases.size());
   for (const Digest& digest : bases) {
     RETURN_IF_ERROR(CheckCancelled());
     const auto delta = [&]() -> absl::StatusOr<std::optional<MadeDelta>> {
@@ -355,7 +358,7 @@ absl::Status PublishJob::MakeDeltas(const KnownSnapshot& target, size_t manifest
       const std::string canonical = EncodeManifest(base);
       return MakeDelta(client_, options_.dataset, scan_,
                        {.digest = digest, .manifest = base, .canonical = canonical}, target,
-                       manifest_object_size, cancelled_);
+                       manifest_object_size, rest, Clock::System(), cancelled_);
     }();
     if (absl::IsCancelled(delta.status())) return delta.status();
     if (!delta.ok()) {
