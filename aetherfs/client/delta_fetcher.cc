@@ -214,15 +214,17 @@ absl::StatusOr<std::shared_ptr<const LoadedDelta>> DeltaFetcher::Load(const Data
 
 absl::StatusOr<std::string> DeltaFetcher::FetchPatches(const DatasetName& dataset,
                                                        const LoadedDelta& loaded, size_t first,
-                                                       size_t count, TransferStats* stats) {
+                                                       size_t count, bool bypass_cache,
+                                                       TransferStats* stats) {
   const DeltaPatch& begin = loaded.delta.patches[first];
   const DeltaPatch& last = loaded.delta.patches[first + count - 1];
   const uint64_t size = last.offset + last.stored_size - begin.offset;
   if (begin.part == 0) {
-    return Download(dataset, loaded.offer.digest, loaded.offer.head_size + begin.offset, size, false,
+    return Download(dataset, loaded.offer.digest, loaded.offer.head_size + begin.offset, size, bypass_cache,
                     stats);
   }
-  return Download(dataset, loaded.delta.parts[begin.part - 1].digest, begin.offset, size, false, stats);
+  return Download(dataset, loaded.delta.parts[begin.part - 1].digest, begin.offset, size, bypass_cache,
+                  stats);
 }
 
 }  // namespace aetherfs

@@ -69,7 +69,8 @@ class DeltaFetcher {
 
   // The stored bytes of patches [first, first + count) of the table, which lie in one part.
   absl::StatusOr<std::string> FetchPatches(const DatasetName& dataset, const LoadedDelta& loaded,
-                                           size_t first, size_t count, TransferStats* stats);
+                                           size_t first, size_t count, bool bypass_cache,
+                                           TransferStats* stats);
 
  private:
   absl::StatusOr<std::string> DownloadBeginning(const DatasetName& dataset, const DeltaOffer& offer,
