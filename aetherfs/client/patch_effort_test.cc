@@ -66,7 +66,7 @@ TEST_F(PatchEffortTest, WithTimeTheSmallestOfAllWaysIsTaken) {
 }
 
 TEST_F(PatchEffortTest, TimeForSomeWaysMakesPatchesOfASizeBetween) {
-  const size_t some = SizeWithin(absl::Milliseconds(100));  // too little for the slowest
+  const size_t some = SizeWithin(absl::Milliseconds(50));  // too little for the slowest
   EXPECT_LT(some, fastest_);
   EXPECT_GT(some, SizeWithin(kLong));
 }
