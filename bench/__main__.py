@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 
-from bench import latency, memory, subscriptions, throughput, trees, update_bytes, update_time
+from bench import cache, fanout, latency, memory, subscriptions, throughput, trees, update_bytes, update_time
 from bench.run import Run
 
 BENCHES = {
@@ -17,6 +17,8 @@ BENCHES = {
     "subscriptions": subscriptions.subscriptions,
     "update-bytes": update_bytes.update_bytes,
     "update-time": update_time.update_time,
+    "fanout": fanout.fanout,
+    "cache": cache.cache,
 }
 
 

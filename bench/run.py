@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import select
 import shutil
 import signal
 import socket
@@ -12,6 +13,9 @@ import sys
 import tempfile
 import time
 import urllib.request
+
+from tests.harness import metrics
+from tests.harness.hosts import LOOPBACK
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = pathlib.Path(os.environ.get("AETHERFS_BIN_DIR", ROOT / "build" / "bin"))
@@ -31,6 +35,14 @@ def wait_until(ready, what: str, timeout_s: float = START_TIMEOUT_S) -> None:
             return
         time.sleep(0.02)
     raise TimeoutError(f"{what}: not so within {timeout_s} s")
+
+
+def expect_line(process: subprocess.Popen, word: str, timeout_s: float) -> None:
+    """Waits for a process to print this line; of its output nothing may have been read ahead."""
+    ready, _, _ = select.select([process.stdout], [], [], timeout_s)
+    line = process.stdout.readline().strip() if ready else "nothing"
+    if line != word:
+        raise RuntimeError(f"{process.args[0]} printed '{line}' within {timeout_s:.0f} s, not '{word}'")
 
 
 def http_ok(port: int, path: str) -> bool:
@@ -73,11 +85,16 @@ class Daemon:
                 self.process.wait()
         self.log.close()
 
+    def kill(self) -> None:
+        """SIGKILL; stop() may follow."""
+        self.process.kill()
+        self.process.wait()
+
 
 class Server(Daemon):
     def __init__(self, run: "Run", store: str, *flags, env: dict | None = None, name: str = "server",
-                 host: str = "127.0.0.1"):
-        self.port, self.http_port = free_port(), free_port()
+                 host: str = "127.0.0.1", port: int = 0):
+        self.port, self.http_port = port or free_port(), free_port()
         self.address = f"{host}:{self.port}"
         super().__init__(run, name, [BIN / "aetherfs-server", "--listen", self.address, "--http-listen",
                                      f"127.0.0.1:{self.http_port}", "--store", store, *flags], env)
@@ -85,6 +102,13 @@ class Server(Daemon):
         wait_until(lambda: http_ok(self.http_port, "/readyz") or not self.alive(), "server ready")
         if not self.alive():
             raise RuntimeError("the server ended: " + self.log_path.read_text()[-2000:])
+
+    def metric(self, name: str, labels: str = "") -> float:
+        """The sum over all lines of a metric whose labels contain the text."""
+        status, page = LOOPBACK.http_get(self.http_port, "/metrics")
+        if status != 200:
+            raise RuntimeError(f"/metrics of {self.address}: {page}")
+        return metrics.total(metrics.parse(page), name, labels)
 
 
 class Agent(Daemon):
@@ -159,6 +183,10 @@ class Run:
                ratio: float | None = None, **more) -> None:
         print(json.dumps({"bench": self.bench, "metric": metric, "value": value, "unit": unit, "baseline": baseline,
                           "baseline_value": baseline_value, "ratio": ratio, **more}), flush=True)
+
+    def judge(self, what: str, holds: bool) -> None:
+        """What is to be reached, and whether it is."""
+        self.say(f"{'pass' if holds else 'FAIL'}: {what}")
 
     def compare(self, metric: str, times: dict, ours: str = "aetherfs", **more) -> dict[str, float]:
         """A figure per baseline: medians, and the median of baseline ÷ ours, round by round: above 1, ours is faster.

@@ -1,9 +1,16 @@
-"""Fixtures of integration and fault tests."""
+"""Fixtures of integration, fault and cluster tests."""
+
+import signal
 
 import pytest
 
 from tests.harness import rgw as rgw_module
 from tests.harness.world import World
+
+
+def pytest_configure():
+    """A SIGTERM is taken as Ctrl-C is: what tests started is ended on the way out."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,17 @@
 #define AETHERFS_CACHE_PART_BUFFERS_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "aetherfs/cache/part_source.h"
 
 namespace aetherfs {
+
+// Objects are cached in parts: aligned pieces of kPartSize bytes, the last one shorter.
+inline constexpr uint64_t kPartSize = 4 * 1024 * 1024;
 
 // Memory for the bytes of parts. Whole parts use mappings of their own that are kept for the next one:
 // faulting in 4 MiB of fresh pages costs more than reading that much from a page cache. Thread-safe; what

@@ -3,61 +3,56 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/string_view.h"
 #include "aetherfs/base/status.h"
 
 namespace aetherfs {
-namespace {
-
-class StoredPart : public Part {
- public:
-  StoredPart(PartBuffers::Buffer buffer, uint64_t object_size)
-      : buffer_(std::move(buffer)), object_size_(object_size) {}
-  std::string_view bytes() const override { return {buffer_.data(), buffer_.size()}; }
-  uint64_t object_size() const override { return object_size_; }
-
- private:
-  const PartBuffers::Buffer buffer_;
-  const uint64_t object_size_;
-};
-
-}  // namespace
 
 void StorePartSource::Get(const PartKey& key, const Options& options, Done done) {
-  const bool queued =
-      pool_.TrySubmit([this, key, options, done] { done(Fetch(key, options), PartOrigin::kStore); });
-  if (!queued) {
+  if (options.scope == PartScope::kCached) {
+    return done(absl::UnavailableError(fmt::format("{} is not cached here", key.object_key)),
+                PartOrigin::kStore);
+  }
+  if (!pool_.TrySubmit([this, key, options, done] { Fetch(key, options, done); })) {
     done(
         absl::ResourceExhaustedError(fmt::format("reading {}: too many reads are waiting", key.object_key)),
         PartOrigin::kStore);
   }
 }
 
-absl::StatusOr<PartPtr> StorePartSource::Fetch(const PartKey& key, const Options& options) {
+void StorePartSource::Fetch(const PartKey& key, const Options& options, const Done& done) {
   std::optional<uint64_t> object_size;
   if (!options.bypass_cache) object_size = KnownSize(key.object_key);
   const bool remembered = object_size.has_value();
   if (!remembered) {
     const absl::StatusOr<ObjectInfo> info = store_.Head(key.object_key, options.deadline);
     if (absl::IsNotFound(info.status())) ForgetSize(key.object_key);
-    RETURN_IF_ERROR(info.status());
+    if (!info.ok()) return done(info.status(), PartOrigin::kStore);
     object_size = info->size;
   }
-  absl::StatusOr<PartPtr> part = Read(key, *object_size, options.deadline);
-  if (part.ok()) {
+  std::shared_ptr<Part> part;
+  const absl::Status status = Read(key, *object_size, options.deadline, [&](std::shared_ptr<Part> begun) {
+    part = std::move(begun);
+    done(PartPtr(part), PartOrigin::kStore);
+  });
+  if (status.ok()) {
     if (!remembered) NoteObjectSize(key.object_key, *object_size);
-  } else if (absl::IsOutOfRange(part.status()) || absl::IsDataLoss(part.status()) ||
-             absl::IsNotFound(part.status())) {
+    if (unique_.Insert(key)) unique_bytes_ += part->size();
+  } else if (absl::IsOutOfRange(status) || absl::IsDataLoss(status) || absl::IsNotFound(status)) {
     ForgetSize(key.object_key);
   }
-  return part;
+  // Only now: whoever hears of the end may ask again, with what is known about the size.
+  if (part != nullptr) {
+    part->End(status);
+  } else {
+    done(status, PartOrigin::kStore);
+  }
 }
 
-absl::StatusOr<PartPtr> StorePartSource::Read(const PartKey& key, uint64_t object_size,
-                                              absl::Time deadline) {
+absl::Status StorePartSource::Read(const PartKey& key, uint64_t object_size, absl::Time deadline,
+                                   const std::function<void(std::shared_ptr<Part>)>& begun) {
   const uint64_t offset = key.index * kPartSize;
   if (key.index >= (object_size + kPartSize - 1) / kPartSize) {
     return absl::OutOfRangeError(
@@ -66,22 +61,30 @@ absl::StatusOr<PartPtr> StorePartSource::Read(const PartKey& key, uint64_t objec
   GetOptions get;
   get.range = ByteRange{offset, std::min(kPartSize, object_size - offset)};
   get.deadline = deadline;
-  PartBuffers::Buffer buffer = buffers_.Allocate(get.range->size);
-  size_t filled = 0;
+  const uint64_t size = get.range->size;
+  std::shared_ptr<Part> part;
+  uint64_t filled = 0;
   ASSIGN_OR_RETURN(const ObjectInfo info, store_.Get(key.object_key, get, [&](std::string_view bytes) {
-    if (bytes.size() > buffer.size() - filled) {
+    bytes_ += bytes.size();
+    if (bytes.size() > size - filled) {
       return absl::DataLossError(fmt::format("{}: more bytes came than were asked for", key.object_key));
     }
-    std::memcpy(buffer.data() + filled, bytes.data(), bytes.size());
+    if (bytes.empty()) return absl::OkStatus();
+    const bool first = part == nullptr;
+    if (first) part = std::make_shared<Part>(buffers_.Allocate(size), object_size);
+    RETURN_IF_ERROR(part->Write(filled, bytes));
     filled += bytes.size();
+    if (first) begun(part);
     return absl::OkStatus();
   }));
-  if (filled != buffer.size() || info.size != object_size) {
+  if (filled != size || info.size != object_size) {
     return absl::DataLossError(fmt::format("{}: {} of {} bytes came of an object of {}, then {} bytes",
-                                           key.object_key, filled, buffer.size(), object_size, info.size));
+                                           key.object_key, filled, size, object_size, info.size));
   }
-  return std::make_shared<const StoredPart>(std::move(buffer), object_size);
+  return absl::OkStatus();
 }
+
+StorePartSource::Stats StorePartSource::stats() const { return {bytes_.load(), unique_bytes_.load()}; }
 
 std::optional<uint64_t> StorePartSource::KnownSize(std::string_view object_key) {
   const absl::string_view name(object_key.data(), object_key.size());

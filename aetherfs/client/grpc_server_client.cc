@@ -439,7 +439,8 @@ std::unique_ptr<ServerClient::SubscribeStream> GrpcServerClient::Subscribe(
     const dataset::v1::SubscribeRequest& request,
     std::function<void(const dataset::v1::SubscribeResponse&)> event,
     std::function<void(const absl::Status&)> done) {
-  const size_t endpoint = health_.Order(EndpointHealth::Policy::kSticky).front();
+  // Not where the calls go: servers that were away shall have their share again.
+  const size_t endpoint = health_.Order(EndpointHealth::Policy::kSpread).front();
   auto stream = std::make_unique<GrpcSubscribeStream>(
       request,
       [this, endpoint, event = std::move(event)](const dataset::v1::SubscribeResponse& response) {

@@ -105,6 +105,7 @@ class ScriptedServer : public block::v1::BlockAPI::Service, public dataset::v1::
 
   grpc::Status Subscribe(grpc::ServerContext* context, const dataset::v1::SubscribeRequest*,
                          grpc::ServerWriter<dataset::v1::SubscribeResponse>* writer) override {
+    ++subscribes;
     for (uint64_t seq = 1; seq <= 3; ++seq) {
       dataset::v1::SubscribeResponse response;
       response.mutable_change()->set_seq(seq);
@@ -117,7 +118,7 @@ class ScriptedServer : public block::v1::BlockAPI::Service, public dataset::v1::
     return grpc::Status::CANCELLED;
   }
 
-  std::atomic<int> downloads{0}, uploads{0}, lookups{0};
+  std::atomic<int> downloads{0}, uploads{0}, lookups{0}, subscribes{0};
   std::atomic<uint64_t> served_bytes{0};
   size_t fail_after = SIZE_MAX;
   size_t hang_after = SIZE_MAX;
@@ -379,6 +380,26 @@ TEST_F(GrpcServerClientTest, SubscriptionDeliversEventsThenDone) {
   done.WaitForNotification();
   EXPECT_EQ(last, 3u);
   EXPECT_TRUE(absl::IsUnavailable(ended)) << ended;
+}
+
+TEST_F(GrpcServerClientTest, SubscriptionsSpreadOverTheServers) {
+  ScriptedServer one("");
+  ScriptedServer other("");
+  const auto client = Connect({one.address(), other.address()});
+  std::vector<std::unique_ptr<ServerClient::SubscribeStream>> streams;
+  std::vector<std::unique_ptr<absl::Notification>> heard;
+  for (int i = 0; i < 6; ++i) {
+    heard.push_back(std::make_unique<absl::Notification>());
+    streams.push_back(client->Subscribe(
+        {},
+        [seen = heard.back().get()](const dataset::v1::SubscribeResponse& response) {
+          if (response.change().seq() == 3) seen->Notify();
+        },
+        [](const absl::Status&) {}));
+  }
+  for (const auto& notification : heard) notification->WaitForNotification();
+  EXPECT_EQ(one.subscribes, 3);
+  EXPECT_EQ(other.subscribes, 3);
 }
 
 TEST_F(GrpcServerClientTest, DestroyingASubscriptionEndsIt) {

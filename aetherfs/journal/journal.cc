@@ -253,6 +253,17 @@ absl::StatusOr<Journal::ViewPtr> Journal::Extend(const JournalView& view,
   return next;
 }
 
+absl::StatusOr<bool> Journal::Offer(JournalEntryPtr entry) {
+  const ViewPtr known = view();
+  if (known == nullptr) return false;
+  if (entry->seq() <= known->state->seq) return true;
+  if (entry->seq() > known->state->seq + 1) return false;
+  // The store was not asked: what is known is not confirmed again.
+  ASSIGN_OR_RETURN(ViewPtr extended, Extend(*known, {std::move(entry)}, known->confirmed));
+  Install(std::move(extended));
+  return true;
+}
+
 absl::StatusOr<std::vector<JournalEntryPtr>> Journal::History(uint64_t before_seq, size_t limit,
                                                               absl::Time deadline) {
   ViewPtr known = view();

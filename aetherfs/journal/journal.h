@@ -79,6 +79,11 @@ class Journal {
   // call again with the same nonce) or after kMaxAppendAttempts lost races.
   absl::StatusOr<Appended> Append(const std::string& nonce, absl::Time deadline, const Propose& propose);
 
+  // Takes an entry that another server says it has written, as the store would give it: if it is the next
+  // one, the view has it from now on, and true is returned. One that is known is ignored. False if entries
+  // between are missing, or nothing was ever read: Refresh tells then. DATA_LOSS if it does not follow.
+  absl::StatusOr<bool> Offer(JournalEntryPtr entry);
+
   // Up to `limit` (at most kMaxHistory) entries before `before_seq` (0: from the end on), newest first.
   absl::StatusOr<std::vector<JournalEntryPtr>> History(uint64_t before_seq, size_t limit,
                                                        absl::Time deadline);

@@ -127,7 +127,32 @@ absl::StatusOr<Journal::Appended> DatasetHub::Append(const DatasetLinePtr& line,
   }
   // Also if it failed: it may have read on, and found what others wrote.
   Notify(line);
+  if (appended.ok() && appended->written && environment_.appended) {
+    for (const JournalEntryPtr& entry : line->view()->recent) {
+      if (entry->seq() == appended->seq) environment_.appended(line->name(), *entry);
+    }
+  }
   return appended;
+}
+
+void DatasetHub::Offer(const DatasetName& name, JournalEntryPtr entry) {
+  DatasetLinePtr line;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto it = lines_.find(name);
+    if (it == lines_.end()) return;
+    line = it->second;
+  }
+  const absl::StatusOr<bool> taken = line->journal().Offer(std::move(entry));
+  if (taken.ok() && *taken) {
+    Notify(line);
+    return;
+  }
+  if (!taken.ok()) {
+    LogWarning("a peer told of an entry that does not follow",
+               {{"dataset", name.str()}, {"error", taken.status()}});
+  }
+  Refresh(line, [](const absl::StatusOr<SeenDataset>&) {});
 }
 
 void DatasetHub::Notify(const DatasetLinePtr& line) {

@@ -92,6 +92,8 @@ class DatasetHub {
     Clock* clock = nullptr;
     Random* random = nullptr;
     ServerMetrics* metrics = nullptr;
+    // Is told of every entry that was written here, as it lies in the store; may be empty. Must not block.
+    std::function<void(const DatasetName&, const record::v1::JournalEntry&)> appended;
   };
   DatasetHub(const Environment& environment, absl::Duration poll_interval);
 
@@ -105,6 +107,10 @@ class DatasetHub {
   // Journal::Append, and tells the subscribers. Blocks.
   absl::StatusOr<Journal::Appended> Append(const DatasetLinePtr& line, const std::string& nonce,
                                            absl::Time deadline, const Journal::Propose& propose);
+
+  // Another server has written this entry: subscribers hear of it now, not after the next poll. Does
+  // nothing for a dataset that is not followed here. Never blocks: a gap is read from the store later.
+  void Offer(const DatasetName& name, JournalEntryPtr entry);
 
   // RESOURCE_EXHAUSTED beyond kMaxSubscribers; UNAVAILABLE after EndSubscriptions().
   absl::Status Subscribe(const DatasetLinePtr& line, DatasetSubscriberPtr subscriber);

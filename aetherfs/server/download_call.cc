@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
@@ -19,8 +20,12 @@
 namespace aetherfs {
 namespace {
 
-// Everything that happens (a part came, a message is out, the client left) changes the state under the lock
-// and then calls Drive(), which takes one step after the other as long as there is one to take.
+// Less than this of a part is not sent on its own, unless it is all that is wanted of it.
+constexpr uint64_t kMinPiece = 128 * kKiB;
+
+// Everything that happens (a part came, more of it came, a message is out, the client left) changes the
+// state under the lock and then calls Drive(), which takes one step after the other as long as there is one
+// to take.
 class DownloadCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                      public StallableDownload,
                      public std::enable_shared_from_this<DownloadCall> {
@@ -45,12 +50,14 @@ class DownloadCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
 
   void OnWriteDone(bool ok) override {
+    grpc::ByteBuffer sent;  // its end may be that of a part, which is not for a lock
     {
       absl::MutexLock lock(&mutex_);
       writing_since_ = absl::InfiniteFuture();
-      message_.Clear();
+      sent.Swap(&message_);
       if (!ok && !ending_.has_value()) ending_ = absl::CancelledError("the stream is broken");
     }
+    sent.Clear();
     Drive();
   }
 
@@ -65,10 +72,11 @@ class DownloadCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void OnDone() override {
     registry_->Remove(this);
     absl::StatusCode code;
+    std::vector<HeldPart> held;  // its end is not for a lock
     {
       absl::MutexLock lock(&mutex_);
       code = ending_.has_value() ? ending_->code() : absl::StatusCode::kOk;
-      parts_.clear();
+      held.swap(parts_);
     }
     server_.metrics->ObserveCall("Download", code, server_.clock->Now() - began_);
     self_.reset();  // may be the end of this
@@ -98,7 +106,12 @@ class DownloadCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     uint64_t index;
     PartPtr part;
   };
-  enum class Step { kNothing, kFetch, kWrite, kFinish };
+  enum class Step { kNothing, kFetch, kAwait, kWrite, kFinish };
+  // What to wait for: that `part` has more than `offset` bytes.
+  struct Growth {
+    PartPtr part;
+    uint64_t offset = 0;
+  };
 
   absl::Status Open(const grpc::ByteBuffer& bytes) {
     block::v1::DownloadRequest request;
@@ -127,17 +140,24 @@ class DownloadCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     for (;;) {
       Step step;
       uint64_t fetch_index = 0;
+      Growth growth;
       absl::Status end;
+      std::vector<HeldPart> passed;
       {
         absl::MutexLock lock(&mutex_);
-        step = NextStep(&fetch_index);
+        step = NextStep(&fetch_index, &growth);
         if (step == Step::kFinish) end = *ending_;
+        passed.swap(passed_parts_);
       }
+      passed.clear();
       switch (step) {
         case Step::kNothing:
           return;
         case Step::kFetch:
           Fetch(fetch_index);
+          break;
+        case Step::kAwait:
+          growth.part->WhenMoreThan(growth.offset, [call = shared_from_this()] { call->OnGrowth(); });
           break;
         case Step::kWrite:
           StartWrite(&message_);
@@ -149,7 +169,7 @@ class DownloadCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     }
   }
 
-  Step NextStep(uint64_t* fetch_index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  Step NextStep(uint64_t* fetch_index, Growth* growth) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (finished_) return Step::kNothing;
     const bool writing = writing_since_ != absl::InfiniteFuture();
     if (ending_.has_value()) {
@@ -157,11 +177,15 @@ class DownloadCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       finished_ = true;
       return Step::kFinish;
     }
-    if (!writing && Compose()) {
+    if (!writing && Compose(growth)) {
       writing_since_ = server_.clock->Now();
       return Step::kWrite;
     }
-    if (ending_.has_value()) return NextStep(fetch_index);  // Compose() came to the end
+    if (ending_.has_value()) return NextStep(fetch_index, growth);  // Compose() came to the end
+    if (growth->part != nullptr && !awaiting_) {
+      awaiting_ = true;
+      return Step::kAwait;
+    }
     const std::optional<uint64_t> wanted = NextMissingPart();
     if (fetching_ || !wanted.has_value()) return Step::kNothing;
     fetching_ = true;
@@ -169,8 +193,9 @@ class DownloadCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     return Step::kFetch;
   }
 
-  // Fills message_ with what can be sent now; false if that is nothing.
-  bool Compose() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  // Fills message_ with what can be sent now; false if that is nothing. Then `growth` is what would change
+  // that, if it is a part that has begun.
+  bool Compose(Growth* growth) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (!object_size_.has_value()) return false;
     if (!announced_) {
       announced_ = true;
@@ -181,14 +206,26 @@ class DownloadCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     size_t size = 0;
     while (size < kBulkMessageSize && range_ < ranges_.size()) {
       const uint64_t at = ranges_[range_].offset + done_;
-      const PartPtr part = Held(at / kPartSize);
+      const PartPtr& part = Held(at / kPartSize);
       if (part == nullptr) break;
       const uint64_t in_part = at % kPartSize;
-      const uint64_t taken = std::min({ranges_[range_].size - done_, part->bytes().size() - in_part,
-                                       uint64_t{kBulkMessageSize} - size});
-      slices.push_back(SliceOf(part, part->bytes().substr(in_part, taken)));
-      size += taken;
-      done_ += taken;
+      const uint64_t wanted = std::min(
+          {ranges_[range_].size - done_, part->size() - in_part, uint64_t{kBulkMessageSize} - size});
+      const uint64_t least = in_part + std::min(wanted, kMinPiece);
+      std::string_view bytes = part->bytes();
+      if (bytes.size() < least) {
+        const absl::Status ended = part->status();
+        if (!ended.ok() && slices.empty()) {
+          ending_ = ExplainBadEnd(ended);
+          return false;
+        }
+        *growth = {part, least - 1};
+        break;
+      }
+      bytes = bytes.substr(in_part, wanted);
+      slices.push_back(SliceOf(part, bytes));
+      size += bytes.size();
+      done_ += bytes.size();
       if (done_ == ranges_[range_].size) {
         ++range_;
         done_ = 0;
@@ -204,11 +241,12 @@ class DownloadCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     return true;
   }
 
-  PartPtr Held(uint64_t index) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  const PartPtr& Held(uint64_t index) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    static const PartPtr none;
     for (const HeldPart& held : parts_) {
       if (held.index == index) return held.part;
     }
-    return nullptr;
+    return none;
   }
 
   // The parts that are read now and next, as far as there are any.
@@ -235,15 +273,19 @@ class DownloadCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   void DropPassedParts() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const std::vector<uint64_t> wanted = WantedParts();
-    std::erase_if(parts_, [&wanted](const HeldPart& held) {
-      return std::find(wanted.begin(), wanted.end(), held.index) == wanted.end();
+    const auto passed = std::partition(parts_.begin(), parts_.end(), [&wanted](const HeldPart& held) {
+      return std::find(wanted.begin(), wanted.end(), held.index) != wanted.end();
     });
+    std::move(passed, parts_.end(), std::back_inserter(passed_parts_));
+    parts_.erase(passed, parts_.end());
   }
 
   void Fetch(uint64_t index) {
     PartSource::Options options;
     options.deadline = deadline_;
     options.bypass_cache = bypass_cache_;
+    options.scope = server_.cluster == nullptr ? PartScope::kStore
+                                               : server_.cluster->view()->ScopeForClients({key_, index});
     server_.parts->Get({key_, index}, options,
                        [call = shared_from_this(), index](absl::StatusOr<PartPtr> part, PartOrigin) {
                          call->OnPart(index, std::move(part));
@@ -271,6 +313,14 @@ class DownloadCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     Drive();
   }
 
+  void OnGrowth() {
+    {
+      absl::MutexLock lock(&mutex_);
+      awaiting_ = false;
+    }
+    Drive();
+  }
+
   void OnSize(uint64_t size) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     object_size_ = size;
     if (ranges_.empty()) ranges_.push_back({0, size});
@@ -287,6 +337,14 @@ class DownloadCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     if (absl::IsNotFound(status))
       return absl::NotFoundError(fmt::format("there is no object {}", digest_.ToString()));
     return Annotate(status, fmt::format("reading {}", digest_.ToString()));
+  }
+
+  // Of a part that had begun. Its object is there, so that whatever is no matter of its bytes is worth
+  // another try, elsewhere.
+  absl::Status ExplainBadEnd(const absl::Status& status) const {
+    const bool harmed = absl::IsDataLoss(status) || absl::IsOutOfRange(status);
+    const std::string message = fmt::format("reading {}: {}", digest_.ToString(), Message(status));
+    return harmed ? absl::DataLossError(message) : absl::UnavailableError(message);
   }
 
   const ServerContext& server_;
@@ -308,7 +366,9 @@ class DownloadCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   size_t range_ ABSL_GUARDED_BY(mutex_) = 0;   // the one that is being sent
   uint64_t done_ ABSL_GUARDED_BY(mutex_) = 0;  // bytes of it that were sent
   std::vector<HeldPart> parts_ ABSL_GUARDED_BY(mutex_);
+  std::vector<HeldPart> passed_parts_ ABSL_GUARDED_BY(mutex_);  // to be let go of without the lock
   bool fetching_ ABSL_GUARDED_BY(mutex_) = false;
+  bool awaiting_ ABSL_GUARDED_BY(mutex_) = false;  // more of a part; OnGrowth comes
   absl::Time writing_since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
   std::optional<absl::Status> ending_ ABSL_GUARDED_BY(mutex_);
   bool cancelling_ ABSL_GUARDED_BY(mutex_) = false;  // somebody uses context_

@@ -8,10 +8,14 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <array>
 #include <mutex>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "aetherfs/base/status.h"
+#include "aetherfs/cluster/grpc_peer.h"
+#include "aetherfs/format/record.h"
 #include "aetherfs/object/metered_object_store.h"
 #include "aetherfs/object/probe.h"
 #include "aetherfs/object/retrying_object_store.h"
@@ -22,6 +26,7 @@ namespace aetherfs {
 namespace {
 
 constexpr absl::Duration kMaxTick = absl::Milliseconds(250);
+constexpr size_t kServerIdSize = 16;
 constexpr absl::Duration kStallCheckInterval = absl::Seconds(5);
 
 // gRPC's plugins belong to the process, not to a server.
@@ -41,6 +46,23 @@ std::string BoundAddress(const std::string& listen, int port) {
 
 }  // namespace
 
+ServerApp::Cluster::Cluster(PeerList peers, const ServerConfig& config, MetricsRegistry& registry,
+                            Clock* clock, Random* random)
+    : metrics(registry),
+      membership(std::move(peers), config.advertise, absl::BytesToHexString(random->Bytes(kServerIdSize)),
+                 {HostResolver::System(),
+                  [](const std::string& address) { return std::make_shared<GrpcPeer>(address); }, clock,
+                  random, &metrics}),
+      announcer(&membership, clock, &metrics) {}
+
+std::unique_ptr<ServerApp::Cluster> ServerApp::MakeCluster(const ServerConfig& config,
+                                                           MetricsRegistry& registry, Clock* clock,
+                                                           Random* random) {
+  absl::StatusOr<PeerList> peers = ParsePeerList(config.peers);  // was checked before
+  if (!peers.ok() || peers->empty()) return nullptr;
+  return std::make_unique<Cluster>(*std::move(peers), config, registry, clock, random);
+}
+
 ServerApp::ServerApp(const ServerConfig& config, std::shared_ptr<ObjectStore> store, Clock* clock,
                      Random* random)
     : clock_(*clock),
@@ -51,19 +73,31 @@ ServerApp::ServerApp(const ServerConfig& config, std::shared_ptr<ObjectStore> st
       // From below: the store, every attempt measured, failed attempts made again.
       store_(std::make_shared<RetryingObjectStore>(
           std::make_shared<MeteredObjectStore>(bare_store_, &metrics_, clock), RetryOptions{}, clock,
-          random)) {
+          random)),
+      cluster_(MakeCluster(config, registry_, clock, random)) {
   data_ = std::make_unique<ThreadPool>("data", kDataThreads, kMaxQueuedTasks);
   control_ = std::make_unique<ThreadPool>("control", kControlThreads, kMaxQueuedTasks);
   hash_ = std::make_unique<HashPool>(kHashThreads);
 
-  // Parts: memory in front of the store. A disk tier and the peers will stand between the two.
+  // Parts: memory in front of the peers in front of the store.
   store_parts_ = std::make_unique<StorePartSource>(store_.get(), data_.get());
-  parts_ = std::make_unique<MemoryPartCache>(store_parts_.get(), config.cache_memory, clock);
+  PartSource* below_memory = store_parts_.get();
+  if (cluster_ != nullptr) {
+    peer_parts_ = std::make_unique<PeerPartSource>(&cluster_->membership, below_memory, Alarms::System(), clock,
+                                                   &cluster_->metrics);
+    below_memory = peer_parts_.get();
+  }
+  parts_ = std::make_unique<MemoryPartCache>(below_memory, config.cache_memory, clock);
 
   catalog_ = std::make_unique<SnapshotCatalog>(store_.get(), data_.get());
-  hub_ = std::make_unique<DatasetHub>(
-      DatasetHub::Environment{store_.get(), control_.get(), clock, random, &metrics_},
-      config.poll_interval);
+  DatasetHub::Environment hub{store_.get(), control_.get(), clock, random, &metrics_, nullptr};
+  if (cluster_ != nullptr) {
+    hub.appended = [cluster = cluster_.get()](const DatasetName& dataset,
+                                              const record::v1::JournalEntry& entry) {
+      cluster->announcer.Announce(dataset.str(), EncodeRecord(RecordKind::kJournalEntry, entry));
+    };
+  }
+  hub_ = std::make_unique<DatasetHub>(hub, config.poll_interval);
 
   context_.clock = clock;
   context_.random = random;
@@ -74,12 +108,16 @@ ServerApp::ServerApp(const ServerConfig& config, std::shared_ptr<ObjectStore> st
   context_.upload_budget = &upload_budget_;
   context_.store_parts = store_parts_.get();
   context_.parts = parts_.get();
+  context_.cluster = cluster_ == nullptr ? nullptr : &cluster_->membership;
   context_.catalog = catalog_.get();
   context_.hub = hub_.get();
   context_.metrics = &metrics_;
   context_.gate = &gate_;
   dataset_service_ = std::make_unique<DatasetService>(&context_);
   block_service_ = std::make_unique<BlockService>(&context_);
+  if (cluster_ != nullptr) {
+    peer_service_ = std::make_unique<PeerService>(&context_, &cluster_->membership, &cluster_->metrics);
+  }
   scrape_hook_ = std::make_unique<MetricsRegistry::ScrapeHook>(registry_, [this] { RefreshGauges(); });
 }
 
@@ -93,6 +131,7 @@ absl::StatusOr<std::unique_ptr<ServerApp>> ServerApp::Start(const ServerConfig& 
   RETURN_IF_ERROR(app->StartHttp(config));
   app->Probe();
   RETURN_IF_ERROR(app->StartGrpc(config));
+  if (app->cluster_ != nullptr) app->cluster_->membership.Start();
   app->ticker_ = std::thread([raw = app.get()] { raw->Tick(); });
   app->health_.SetMet("serving");
   return app;
@@ -110,6 +149,7 @@ absl::Status ServerApp::StartGrpc(const ServerConfig& config) {
   builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(dataset_service_.get());
   builder.RegisterService(block_service_.get());
+  if (peer_service_ != nullptr) builder.RegisterService(peer_service_.get());
   grpc_ = builder.BuildAndStart();
   if (grpc_ == nullptr || port == 0) {
     return absl::UnavailableError(fmt::format(
@@ -182,13 +222,16 @@ void ServerApp::Tick() {
 }
 
 void ServerApp::RefreshGauges() {
+  static constexpr std::array<const char*, kPartOrigins> kLevels = {"memory", "disk", "peer", "store"};
   const auto set = [this](const char* name, const char* help, uint64_t value) {
     registry_.AddGauge(name, help).Only().Set(static_cast<double>(value));
   };
   // Counters elsewhere, mirrored: a counter may only be increased, by what has come since.
-  const auto count = [this](const char* name, const char* help, uint64_t value) {
-    const Counter counter = registry_.AddCounter(name, help).Only();
+  const auto mirror = [](const Counter& counter, uint64_t value) {
     counter.Increment(std::max(0.0, static_cast<double>(value) - counter.value()));
+  };
+  const auto count = [this, &mirror](const char* name, const char* help, uint64_t value) {
+    mirror(registry_.AddCounter(name, help).Only(), value);
   };
   const MemoryPartCache::Stats cache = parts_->stats();
   count("aetherfs_cache_hits_total", "parts found in memory", cache.hits);
@@ -202,6 +245,19 @@ void ServerApp::RefreshGauges() {
   set("aetherfs_cache_used_bytes", "bytes kept, being read or reserved", cache.used_bytes);
   set("aetherfs_cache_budget_bytes", "bytes that the cache may use", parts_->budget_bytes());
   set("aetherfs_cache_waiting", "misses that wait for room", cache.waiting);
+  for (size_t level = 0; level < kPartOrigins; ++level) {
+    mirror(registry_.AddCounter("aetherfs_parts_total", "parts given, by where they came from", {"level"})
+               .With({kLevels[level]}),
+           cache.given_parts[level]);
+    mirror(registry_
+               .AddCounter("aetherfs_part_bytes_total", "bytes of parts given, by where they came from",
+                           {"level"})
+               .With({kLevels[level]}),
+           cache.given_bytes[level]);
+  }
+  const StorePartSource::Stats store = store_parts_->stats();
+  count("aetherfs_store_read_bytes_total", "bytes of parts read from the object store", store.bytes);
+  count("aetherfs_store_unique_read_bytes_total", "the same, each part once", store.unique_bytes);
   set("aetherfs_server_subscribers", "subscriptions open", hub_->subscribers());
   set("aetherfs_server_datasets", "datasets followed", hub_->lines());
   set("aetherfs_server_upload_bytes", "bytes of uploads under way", upload_budget_.used());
@@ -232,6 +288,9 @@ ServerApp::~ServerApp() {
   grpc_.reset();
   http_.reset();
   scrape_hook_.reset();
+  if (cluster_ != nullptr) cluster_->announcer.Stop();
+  if (cluster_ != nullptr) cluster_->membership.Stop();
+  if (peer_parts_ != nullptr) peer_parts_->Stop();
   // Their tasks use what is destroyed after them; the later ones take tasks from the earlier ones.
   hash_.reset();
   control_.reset();

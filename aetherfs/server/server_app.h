@@ -14,10 +14,14 @@
 #include "aetherfs/base/clock.h"
 #include "aetherfs/base/random.h"
 #include "aetherfs/base/thread_pool.h"
+#include "aetherfs/cluster/announcer.h"
+#include "aetherfs/cluster/membership.h"
+#include "aetherfs/cluster/peer_part_source.h"
 #include "aetherfs/object/object_store.h"
 #include "aetherfs/server/block_service.h"
 #include "aetherfs/server/dataset_hub.h"
 #include "aetherfs/server/dataset_service.h"
+#include "aetherfs/server/peer_service.h"
 #include "aetherfs/server/server_config.h"
 #include "aetherfs/server/server_context.h"
 #include "aetherfs/telemetry/health.h"
@@ -63,6 +67,17 @@ class ServerApp {
   const ServerContext& context() const { return context_; }
 
  private:
+  // What a server that has peers needs in addition.
+  struct Cluster {
+    Cluster(PeerList peers, const ServerConfig& config, MetricsRegistry& registry, Clock* clock,
+            Random* random);
+    ClusterMetrics metrics;
+    Membership membership;
+    Announcer announcer;
+  };
+  static std::unique_ptr<Cluster> MakeCluster(const ServerConfig& config, MetricsRegistry& registry,
+                                              Clock* clock, Random* random);
+
   ServerApp(const ServerConfig& config, std::shared_ptr<ObjectStore> store, Clock* clock, Random* random);
 
   absl::Status StartGrpc(const ServerConfig& config);
@@ -83,12 +98,15 @@ class ServerApp {
   const std::shared_ptr<ObjectStore> store_;  // retrying, metered
   UploadBudget upload_budget_;
   ServerContext context_;
+  const std::unique_ptr<Cluster> cluster_;  // null: this server is alone
   std::unique_ptr<StorePartSource> store_parts_;
+  std::unique_ptr<PeerPartSource> peer_parts_;
   std::unique_ptr<MemoryPartCache> parts_;
   std::unique_ptr<SnapshotCatalog> catalog_;
   std::unique_ptr<DatasetHub> hub_;
   std::unique_ptr<DatasetService> dataset_service_;
   std::unique_ptr<BlockService> block_service_;
+  std::unique_ptr<PeerService> peer_service_;
   std::unique_ptr<ThreadPool> data_;
   std::unique_ptr<ThreadPool> control_;
   std::unique_ptr<HashPool> hash_;

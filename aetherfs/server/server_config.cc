@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "aetherfs/base/address.h"
 #include "aetherfs/base/quantity.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/cache/memory_part_cache.h"
+#include "aetherfs/cluster/peer_list.h"
 
 namespace aetherfs {
 namespace {
@@ -25,6 +28,12 @@ void AddServerOptions(ServerConfig& config, OptionSet& options) {
       .ValueName("URL");
   options.AddSize("cache-memory", &config.cache_memory,
                   "memory for parts of hot blocks, what is in flight included");
+  options
+      .Add("peers", &config.peers,
+           "the servers that cache for each other, this one among them: HOST:PORT,... or dns:NAME:PORT")
+      .ValueName("PEERS");
+  options.Add("advertise", &config.advertise, "which of --peers this server is; found out if not given")
+      .ValueName("HOST:PORT");
   options.Add("poll-interval", &config.poll_interval,
               "how often the journals of followed datasets are read");
   options.Add("drain-timeout", &config.drain_timeout, "after SIGTERM, what runs may take this long to end");
@@ -49,6 +58,22 @@ absl::Status CheckServerConfig(const ServerConfig& config) {
     return absl::InvalidArgumentError(
         fmt::format("--cache-memory: {} is too little, at least {} are needed",
                     FormatSize(config.cache_memory), FormatSize(MemoryPartCache::kMinBudget)));
+  }
+  const absl::StatusOr<PeerList> peers = ParsePeerList(config.peers);
+  if (!peers.ok()) return Annotate(peers.status(), "--peers");
+  if (!config.advertise.empty()) {
+    if (peers->empty()) return absl::InvalidArgumentError("--advertise says nothing without --peers");
+    const absl::StatusOr<std::string> address = ParseServerAddress(config.advertise);
+    if (!address.ok()) return Annotate(address.status(), "--advertise");
+    if (*address != config.advertise) {
+      return absl::InvalidArgumentError(
+          fmt::format("--advertise: '{}' has no port; write HOST:PORT", Printable(config.advertise)));
+    }
+    if (!peers->addresses.empty() &&
+        std::find(peers->addresses.begin(), peers->addresses.end(), *address) == peers->addresses.end()) {
+      return absl::InvalidArgumentError(
+          fmt::format("--advertise: {} is not one of --peers, where the other servers look for it", *address));
+    }
   }
   if (config.poll_interval < kMinPollInterval || config.poll_interval > kMaxPollInterval) {
     return absl::InvalidArgumentError(

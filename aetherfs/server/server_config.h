@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -17,6 +18,8 @@ struct ServerConfig {
   std::string http_listen = "127.0.0.1:7401";  // empty: none
   std::string store = "file:///var/lib/aetherfs/store";
   uint64_t cache_memory = 256 * kMiB;
+  std::vector<std::string> peers;  // the servers of the cluster; empty: none but this one
+  std::string advertise;           // which of them this is; empty: it finds out
   absl::Duration poll_interval = absl::Seconds(5);
   absl::Duration drain_timeout = absl::Seconds(30);
   absl::Duration max_connection_age = absl::Minutes(30);

@@ -11,6 +11,7 @@
 #include "aetherfs/base/thread_pool.h"
 #include "aetherfs/cache/memory_part_cache.h"
 #include "aetherfs/cache/store_part_source.h"
+#include "aetherfs/cluster/cluster_view.h"
 #include "aetherfs/object/object_store.h"
 #include "aetherfs/server/hash_pool.h"
 #include "aetherfs/server/server_metrics.h"
@@ -51,6 +52,7 @@ struct ServerContext {
   UploadBudget* upload_budget = nullptr;
   StorePartSource* store_parts = nullptr;
   MemoryPartCache* parts = nullptr;
+  ClusterViewSource* cluster = nullptr;  // null: this server is alone
   SnapshotCatalog* catalog = nullptr;
   DatasetHub* hub = nullptr;
   ServerMetrics* metrics = nullptr;

@@ -9,54 +9,13 @@
 #include "aetherfs/dataset/v1/dataset.grpc.pb.h"
 #include "aetherfs/server/dataset_hub.h"
 #include "aetherfs/server/testing/in_process_server.h"
+#include "aetherfs/server/testing/open_subscription.h"
 #include "aetherfs/server/testing/sample_snapshot.h"
 
 namespace aetherfs {
 namespace {
 
 using ::testing::ElementsAre;
-
-// One open subscription.
-class Subscription {
- public:
-  Subscription(const std::shared_ptr<grpc::Channel>& channel, const std::string& dataset,
-               const std::vector<std::string>& tags = {}, uint64_t after_seq = 0)
-      : stub_(dataset::v1::DatasetAPI::NewStub(channel)) {
-    dataset::v1::SubscribeRequest request;
-    request.set_dataset(dataset);
-    for (const std::string& tag : tags) request.add_tags(tag);
-    request.set_after_seq(after_seq);
-    context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
-    reader_ = stub_->Subscribe(&context_, request);
-  }
-  ~Subscription() {
-    context_.TryCancel();
-    dataset::v1::SubscribeResponse response;
-    while (reader_ != nullptr && reader_->Read(&response)) {
-    }
-    if (reader_ != nullptr) reader_->Finish();
-  }
-
-  // Blocks until there is one.
-  dataset::v1::SubscribeResponse Next() {
-    dataset::v1::SubscribeResponse response;
-    EXPECT_TRUE(reader_->Read(&response));
-    return response;
-  }
-  grpc::Status End() {
-    dataset::v1::SubscribeResponse response;
-    while (reader_->Read(&response)) {
-    }
-    const grpc::Status status = reader_->Finish();
-    reader_.reset();
-    return status;
-  }
-
- private:
-  std::unique_ptr<dataset::v1::DatasetAPI::Stub> stub_;
-  grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReader<dataset::v1::SubscribeResponse>> reader_;
-};
 
 class SubscribeCallTest : public ::testing::Test {
  protected:
@@ -72,7 +31,7 @@ class SubscribeCallTest : public ::testing::Test {
 
 TEST_F(SubscribeCallTest, StateComesFirstThenEveryChange) {
   Publish("1");
-  Subscription subscription(channel_, "a/b");
+  OpenSubscription subscription(channel_, "a/b");
   const auto state = subscription.Next();
   ASSERT_TRUE(state.has_state());
   EXPECT_EQ(state.state().seq(), 1u);
@@ -89,7 +48,7 @@ TEST_F(SubscribeCallTest, StateComesFirstThenEveryChange) {
 }
 
 TEST_F(SubscribeCallTest, AbsentDatasetIsSaidAndThenAwaited) {
-  Subscription subscription(channel_, "a/b");
+  OpenSubscription subscription(channel_, "a/b");
   const auto state = subscription.Next();
   ASSERT_TRUE(state.has_state());
   EXPECT_TRUE(state.state().absent());
@@ -100,20 +59,20 @@ TEST_F(SubscribeCallTest, AbsentDatasetIsSaidAndThenAwaited) {
 TEST_F(SubscribeCallTest, ResumesBehindASequenceNumber) {
   Publish("1");
   Publish("2");
-  Subscription up_to_date(channel_, "a/b", {}, 2);
-  Subscription behind(channel_, "a/b", {}, 1);
-  Subscription ahead(channel_, "a/b", {}, 99);
+  OpenSubscription up_to_date(channel_, "a/b", {}, 2);
+  OpenSubscription behind(channel_, "a/b", {}, 1);
+  OpenSubscription ahead(channel_, "a/b", {}, 99);
   EXPECT_EQ(behind.Next().state().seq(), 2u);
   EXPECT_EQ(ahead.Next().state().seq(), 2u);
   Publish("3");
-  for (Subscription* subscription : {&up_to_date, &behind, &ahead}) {
+  for (OpenSubscription* subscription : {&up_to_date, &behind, &ahead}) {
     EXPECT_EQ(subscription->Next().change().seq(), 3u);
   }
 }
 
 TEST_F(SubscribeCallTest, OnlyChangesOfTheNamedTagsAreSent) {
   Publish("1", {"latest", "other"});
-  Subscription subscription(channel_, "a/b", {"latest"});
+  OpenSubscription subscription(channel_, "a/b", {"latest"});
   const auto state = subscription.Next();
   ASSERT_EQ(state.state().tags_size(), 1);
   EXPECT_EQ(state.state().tags(0).name(), "latest");
@@ -125,7 +84,7 @@ TEST_F(SubscribeCallTest, OnlyChangesOfTheNamedTagsAreSent) {
 TEST_F(SubscribeCallTest, ChangesOfOtherServersAreFoundByPolling) {
   InProcessServer other({.store = server_.shared_store()});
   Publish("1");
-  Subscription subscription(other.channel(), "a/b");
+  OpenSubscription subscription(other.channel(), "a/b");
   EXPECT_EQ(subscription.Next().state().seq(), 1u);
   Publish("2");
   EXPECT_EQ(subscription.Next().change().seq(), 2u);
@@ -133,7 +92,7 @@ TEST_F(SubscribeCallTest, ChangesOfOtherServersAreFoundByPolling) {
 
 TEST_F(SubscribeCallTest, ReaderThatFallsFarBehindGetsAState) {
   Publish("0");
-  Subscription subscription(channel_, "a/b");
+  OpenSubscription subscription(channel_, "a/b");
   // More than the journal's recent entries, while nobody reads: the stream's window takes some of them.
   const std::string label(2000, 'x');
   const SampleSnapshot samples[] = {MakeSampleSnapshot("a"), MakeSampleSnapshot("b")};
@@ -165,13 +124,13 @@ TEST_F(SubscribeCallTest, ReaderThatFallsFarBehindGetsAState) {
 }
 
 TEST_F(SubscribeCallTest, BadRequestsAreRefused) {
-  EXPECT_EQ(Subscription(channel_, "A").End().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_EQ(Subscription(channel_, "a", {"no tag"}).End().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(OpenSubscription(channel_, "A").End().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(OpenSubscription(channel_, "a", {"no tag"}).End().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
 TEST_F(SubscribeCallTest, SubscribersGoWhenTheirStreamsEnd) {
   {
-    Subscription subscription(channel_, "a/b");
+    OpenSubscription subscription(channel_, "a/b");
     subscription.Next();
     EXPECT_EQ(server_.app().context().hub->subscribers(), 1u);
   }
@@ -181,7 +140,7 @@ TEST_F(SubscribeCallTest, SubscribersGoWhenTheirStreamsEnd) {
 }
 
 TEST_F(SubscribeCallTest, ServerThatShutsDownSendsItsReadersElsewhere) {
-  Subscription subscription(channel_, "a/b");
+  OpenSubscription subscription(channel_, "a/b");
   subscription.Next();
   server_.app().Shutdown(absl::Seconds(20));
   EXPECT_EQ(subscription.End().error_code(), grpc::StatusCode::UNAVAILABLE);
@@ -190,8 +149,8 @@ TEST_F(SubscribeCallTest, ServerThatShutsDownSendsItsReadersElsewhere) {
 TEST_F(SubscribeCallTest, ManySubscribersHearOfOnePublish) {
   Publish("1");
   constexpr int kStreams = 600;  // more than one wake batch
-  std::vector<std::unique_ptr<Subscription>> streams;
-  for (int i = 0; i < kStreams; ++i) streams.push_back(std::make_unique<Subscription>(channel_, "a/b"));
+  std::vector<std::unique_ptr<OpenSubscription>> streams;
+  for (int i = 0; i < kStreams; ++i) streams.push_back(std::make_unique<OpenSubscription>(channel_, "a/b"));
   for (const auto& stream : streams) EXPECT_EQ(stream->Next().state().seq(), 1u);
   Publish("2");
   for (const auto& stream : streams) EXPECT_EQ(stream->Next().change().seq(), 2u);

@@ -1,7 +1,6 @@
 """A full disk, under the agent and under the store. Needs root: it mounts small file systems."""
 
 import contextlib
-import random
 import subprocess
 
 import pytest
@@ -27,9 +26,7 @@ def resize(path, size: str) -> None:
 
 
 def noise(world, mebibytes: int, seed: int):
-    rng = random.Random(seed)
-    files = {f"file{i}": rng.randbytes(1 << 20) for i in range(mebibytes)}
-    return trees.write(world.path(f"source{seed}"), files)
+    return trees.make_noise(world.path(f"source{seed}"), mebibytes, seed)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import pytest
 
 from tests.harness import trees, versions
 from tests.harness.processes import DONE
+from tests.harness.publications import Publications
 from tests.harness.waiting import wait_until
 from tests.harness.watcher import Watcher
 
@@ -57,43 +58,6 @@ def kill_after(process: subprocess.Popen, delay_s: float) -> bool:
         process.kill()
     process.wait()
     return not ended
-
-
-class Publications:
-    """What was published, and what the server may therefore say."""
-
-    def __init__(self, world):
-        self.world = world
-        self.digests = {}  # version -> digest, of acknowledged ones
-        self.next_version = 1
-
-    def write_next(self):
-        number = self.next_version
-        self.next_version += 1
-        return number, versions.write(self.world.path("source"), number)
-
-    def publish(self) -> str:
-        """One that is not disturbed."""
-        number, source = self.write_next()
-        self.digests[number] = self.world.cli.publish("data", source)["digest"]
-        return self.digests[number]
-
-    def check_history(self) -> None:
-        """Every acknowledged publish is in the journal, in order, and every entry is whole."""
-        changes = self.world.client().history("data")
-        seen = [change.publication.snapshot.digest for change in reversed(changes)]
-        assert [change.seq for change in changes] == list(range(len(changes), 0, -1)), "no gap, no repetition"
-        at = 0
-        for number, digest in sorted(self.digests.items()):
-            assert digest in seen[at:], f"version {number}, {digest}, was acknowledged and is lost"
-            at = seen.index(digest, at) + 1
-
-    def check_every_version_can_be_had(self, count: int) -> None:
-        """The newest ones, byte for byte, as nobody would see a block that is missing otherwise."""
-        for number, digest in sorted(self.digests.items())[-count:]:
-            target = self.world.path("check")
-            self.world.cli.pull(f"data@{digest}", target)
-            assert versions.check(target) == number
 
 
 def leftovers(world) -> list:

@@ -6,10 +6,9 @@ import os
 import pathlib
 import signal
 import subprocess
-import urllib.error
-import urllib.request
 
-from tests.harness.ports import free_port
+from tests.harness import metrics
+from tests.harness.hosts import LOOPBACK, Host
 from tests.harness.waiting import wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -28,28 +27,22 @@ def environment(home: pathlib.Path, extra=None) -> dict:
     return {**kept, "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), **(extra or {})}
 
 
-def http_get(url: str, timeout_s: float = 5):
-    """Status and body; 0 and the reason if nobody answers."""
-    try:
-        with urllib.request.urlopen(url, timeout=timeout_s) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-    except OSError as error:
-        return 0, str(error)
-
-
 class Daemon:
     """A process in the background. Started again, it has the same addresses and continues its log."""
 
-    def __init__(self, name: str, directory: pathlib.Path, env: dict):
+    def __init__(self, name: str, directory: pathlib.Path, env: dict, host: Host = LOOPBACK):
         self.name = name
+        self.host = host
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
         self.env = env
         self.log_path = directory / f"{name}.log"
-        self.http_port = free_port()
+        self.http_port = host.free_port()
         self.process = None
+
+    @property
+    def http_address(self) -> str:
+        return f"{self.host.address}:{self.http_port}"
 
     def argv(self) -> list:
         raise NotImplementedError
@@ -58,7 +51,7 @@ class Daemon:
         """Starts and waits for the page `wait`; not at all when it is empty."""
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [str(word) for word in self.argv()],
+                self.host.enter(self.argv()),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -80,20 +73,27 @@ class Daemon:
         return self.process is not None and self.process.poll() is None
 
     def get(self, page: str):
-        return http_get(f"http://127.0.0.1:{self.http_port}{page}")
+        return self.host.http_get(self.http_port, page)
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")[-8000:] if self.log_path.exists() else ""
 
     def metric(self, name: str, labels: str = "") -> float:
         """The sum over all lines of a metric whose labels contain the text."""
+        return metrics.total(self.metrics(), name, labels)
+
+    def metrics(self) -> dict:
+        """The whole page: name{labels} -> value."""
         status, body = self.get("/metrics")
         assert status == 200, body
-        total = 0.0
-        for line in body.splitlines():
-            if line.startswith(name) and line[len(name) : len(name) + 1] in ("{", " ") and labels in line:
-                total += float(line.rsplit(" ", 1)[1])
-        return total
+        return metrics.parse(body)
+
+    def freeze(self) -> None:
+        """It stands still, and its kernel goes on taking what it is sent."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """As the kernel would: no warning, nothing flushed."""
@@ -101,14 +101,19 @@ class Daemon:
             self.process.kill()
             self.process.wait()
 
+    def end_soon(self) -> None:
+        """SIGTERM, also to one that stands still."""
+        self.process.send_signal(signal.SIGTERM)
+        self.thaw()
+
     def terminate(self) -> int:
         """SIGTERM and its exit status."""
-        self.process.send_signal(signal.SIGTERM)
+        self.end_soon()
         return self.process.wait(STOP_TIMEOUT_S)
 
     def close(self) -> None:
         if self.running():
-            self.process.send_signal(signal.SIGTERM)
+            self.end_soon()
             try:
                 self.process.wait(5)
             except subprocess.TimeoutExpired:
@@ -116,23 +121,34 @@ class Daemon:
 
 
 class Server(Daemon):
-    def __init__(self, directory: pathlib.Path, store: str, *flags: str, env=None, name: str = "server"):
-        super().__init__(name, directory, environment(directory, env))
-        self.address = f"127.0.0.1:{free_port()}"
+    def __init__(
+        self, directory: pathlib.Path, store: str, *flags: str, env=None, name: str = "server", host: Host = LOOPBACK
+    ):
+        super().__init__(name, directory, environment(directory, env), host)
+        self.address = f"{host.address}:{host.free_port()}"
         self.store = store
         self.flags = flags
 
     def argv(self) -> list:
-        http = f"127.0.0.1:{self.http_port}"
-        return [BIN / "aetherfs-server", "--listen", self.address, "--http-listen", http, "--store", self.store, *self.flags]
+        where = ["--listen", self.address, "--http-listen", self.http_address, "--store", self.store]
+        return [BIN / "aetherfs-server", *where, *self.flags]
 
     def start(self, wait: str = "/readyz"):
         return super().start(wait)
 
 
 class Agent(Daemon):
-    def __init__(self, directory: pathlib.Path, servers, *flags: str, env=None, name: str = "agent", root=None):
-        super().__init__(name, directory, environment(directory, env))
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        servers,
+        *flags: str,
+        env=None,
+        name: str = "agent",
+        root=None,
+        host: Host = LOOPBACK,
+    ):
+        super().__init__(name, directory, environment(directory, env), host)
         self.servers = servers if isinstance(servers, str) else servers.address
         self.root = pathlib.Path(root) if root else directory / f"{name}-root"
         self.socket = directory / f"{name}.sock"
@@ -143,8 +159,8 @@ class Agent(Daemon):
         return f"unix://{self.socket}"
 
     def argv(self) -> list:
-        http = f"127.0.0.1:{self.http_port}"
-        where = ["--server", self.servers, "--listen", self.address, "--root", self.root, "--http-listen", http]
+        where = ["--server", self.servers, "--listen", self.address, "--root", self.root]
+        where += ["--http-listen", self.http_address]
         return [BIN / "aetherfs-agent", *where, *self.flags]
 
     def link(self, reference: str) -> pathlib.Path:
@@ -184,8 +200,9 @@ class Finished:
 class Cli:
     """`aetherfs`, told where the server and the agent are."""
 
-    def __init__(self, directory: pathlib.Path, server=None, agent=None, env=None):
+    def __init__(self, directory: pathlib.Path, server=None, agent=None, env=None, host: Host = LOOPBACK):
         self.directory = directory
+        self.host = host
         self.server = server if server is None or isinstance(server, str) else server.address
         self.agent = agent if agent is None or isinstance(agent, str) else agent.address
         self.env = environment(directory / "home", env)
@@ -199,7 +216,7 @@ class Cli:
         elif self.server and "--agent" not in words:
             where = ["--server", self.server]
         command, *rest = [str(word) for word in words]
-        return [str(BIN / "aetherfs"), command, *where, *rest]
+        return self.host.enter([BIN / "aetherfs", command, *where, *rest])
 
     def start(self, *words, **options) -> subprocess.Popen:
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}

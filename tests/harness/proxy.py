@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import http.client
 import http.server
+import random
 import socket
 import threading
 import time
@@ -17,7 +18,7 @@ TIMEOUT_S = 30
 class Fault:
     """What goes wrong with the requests that it matches."""
 
-    kind: str  # "status", "cut", "truncate", "corrupt", "hang", "refuse"
+    kind: str  # "status", "cut", "truncate", "corrupt", "hang", "refuse", "slow"
     status: int = 500
     code: str = "InternalError"
     headers: dict = dataclasses.field(default_factory=dict)
@@ -25,9 +26,11 @@ class Fault:
     path: str = ""  # a part of the path; all paths
     times: int = 1 << 30  # then it is over
     after: bool = False  # the request is carried out, and its answer lost
+    share: float = 1  # of the requests that match; which ones is left to chance
+    seconds: float = 0  # how much later a slow answer comes
 
-    def matches(self, method: str, path: str) -> bool:
-        return self.times > 0 and self.method in ("", method) and self.path in path
+    def matches(self, method: str, path: str, chance: float = 0) -> bool:
+        return self.times > 0 and self.method in ("", method) and self.path in path and chance < self.share
 
 
 class FaultyProxy:
@@ -37,6 +40,8 @@ class FaultyProxy:
     `seen` counts requests by method and by whether they were harmed.
     """
 
+    SEED = 20260926
+
     def __init__(self, endpoint: str):
         upstream = urllib.parse.urlsplit(endpoint)
         self.upstream = (upstream.hostname, upstream.port or 80)
@@ -44,11 +49,14 @@ class FaultyProxy:
         self.seen = collections.Counter()
         self.requests = []  # (method, path), in order
         self.lock = threading.Lock()
+        self.random = random.Random(self.SEED)
         proxy = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             timeout = TIMEOUT_S
+            # Headers and body are two writes; the second would wait for the first one's acknowledgement.
+            disable_nagle_algorithm = True
 
             def handle_one_request(self):
                 with contextlib.suppress(ConnectionError, TimeoutError):
@@ -85,7 +93,7 @@ class FaultyProxy:
         with self.lock:
             self.requests.append((method, path))
             for fault in self.faults:
-                if fault.matches(method, path):
+                if fault.matches(method, path, self.random.random()):
                     fault.times -= 1
                     self.seen[method, fault.kind] += 1
                     return fault
@@ -117,6 +125,9 @@ class FaultyProxy:
             handler.close_connection = True
             handler.connection.shutdown(socket.SHUT_RDWR)
             return True
+        if fault.kind == "slow":
+            time.sleep(fault.seconds)
+            return False
         if fault.kind == "hang":
             ended = time.monotonic() + TIMEOUT_S
             while fault in self.faults and time.monotonic() < ended:

@@ -91,6 +91,12 @@ def make_varied(root: pathlib.Path, seed: int = 1) -> pathlib.Path:
     return root
 
 
+def make_noise(root: pathlib.Path, mebibytes: int, seed: int = 1) -> pathlib.Path:
+    """Random bytes: nothing of it is shared or compresses, so what is moved can be told from sizes."""
+    rng = random.Random(seed)
+    return write(root, {f"file{i}": rng.randbytes(1 << 20) for i in range(mebibytes)})
+
+
 def set_mtimes(root: pathlib.Path, start_ns: int = MTIME_NS) -> None:
     for i, path in enumerate(sorted(root.rglob("*"))):
         os.utime(path, ns=(start_ns + i, start_ns + i), follow_symlinks=False)

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 
 from tests.harness.api import Client
+from tests.harness.hosts import LOOPBACK, Host
 from tests.harness.processes import Agent, Cli, Server
 from tests.harness.waiting import wait_until
 
@@ -43,15 +44,15 @@ class World:
         assert self.store.startswith("file://")
         return pathlib.Path(self.store.removeprefix("file://"))
 
-    def new_server(self, *flags, name: str = "", store: str = "") -> Server:
+    def new_server(self, *flags, name: str = "", store: str = "", host: Host = LOOPBACK) -> Server:
         name = name or f"server{len(self.daemons)}"
-        server = Server(self.directory, store or self.store, *flags, env=self.env, name=name)
+        server = Server(self.directory, store or self.store, *flags, env=self.env, name=name, host=host)
         self.daemons.append(server)
         return server
 
-    def new_agent(self, *flags, name: str = "", servers=None, root=None) -> Agent:
+    def new_agent(self, *flags, name: str = "", servers=None, root=None, host: Host = LOOPBACK) -> Agent:
         name = name or f"agent{len(self.daemons)}"
-        agent = Agent(self.directory, servers or self.server, *flags, name=name, root=root)
+        agent = Agent(self.directory, servers or self.server, *flags, name=name, root=root, host=host)
         self.daemons.append(agent)
         return agent
 
@@ -79,6 +80,13 @@ class World:
         if daemon.address not in self.clients:
             self.clients[daemon.address] = Client(daemon.address)
         return self.clients[daemon.address]
+
+    def history(self, dataset: str, server=None) -> list:
+        """The journal, oldest first: sequence number and digest of each publication; as one server has it, if one
+        is named."""
+        cli = Cli(self.directory, server, host=server.host) if server else self.cli
+        changes = cli.json("log", dataset, "-n", "10000")["changes"]
+        return [(change["seq"], change.get("snapshot", {}).get("digest")) for change in reversed(changes)]
 
     def path(self, *names: str) -> pathlib.Path:
         return self.directory.joinpath(*names)

@@ -4,6 +4,7 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <utility>
@@ -29,6 +30,10 @@ void InProcessServer::Start() {
   config.http_listen = options_.http ? "127.0.0.1:0" : "";
   config.cache_memory = options_.cache_memory;
   config.poll_interval = options_.poll_interval;
+  config.peers = options_.peers;
+  if (std::find(config.peers.begin(), config.peers.end(), address_) != config.peers.end()) {
+    config.advertise = address_;
+  }
   absl::StatusOr<std::unique_ptr<ServerApp>> app = ServerApp::Start(config, options_.store);
   if (!app.ok()) {
     fmt::print(stderr, "InProcessServer: {}\n", Describe(app.status()));
@@ -39,6 +44,12 @@ void InProcessServer::Start() {
 }
 
 void InProcessServer::Stop() { app_.reset(); }
+
+void InProcessServer::Join(const std::vector<std::string>& peers) {
+  Stop();
+  options_.peers = peers;
+  Start();
+}
 
 std::shared_ptr<grpc::Channel> InProcessServer::channel() const {
   grpc::ChannelArguments arguments = ClientChannelArguments();

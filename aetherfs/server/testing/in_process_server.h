@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "aetherfs/base/quantity.h"
 #include "aetherfs/object/object_store.h"
@@ -26,6 +27,7 @@ class InProcessServer {
     uint64_t cache_memory = 32 * kMiB;
     absl::Duration poll_interval = absl::Milliseconds(20);
     bool http = false;  // also serve HTTP, on another free port
+    std::vector<std::string> peers = {};
   };
   InProcessServer();
   explicit InProcessServer(Options options);
@@ -43,6 +45,8 @@ class InProcessServer {
   // As a crash: running calls are cancelled. Start() again serves the same store at the same address.
   void Stop();
   void Start();
+  // Starts again as one of these, or as one that is in nobody's list if its address is not among them.
+  void Join(const std::vector<std::string>& peers);
 
  private:
   Options options_;
