@@ -5,8 +5,14 @@
 
 namespace aetherfs {
 
-absl::Status BaseFiles::Read(const DeltaPatch& patch, std::string* prefix) {
-  prefix->resize(PatchBaseSize(patch));
+absl::StatusOr<std::string_view> BaseFiles::Read(const DeltaPatch& patch) {
+  const size_t size = PatchBaseSize(patch);
+  if (patch.base == read_) return std::string_view(bytes_.get(), size);
+  read_.clear();
+  if (capacity_ < size) {
+    bytes_ = std::make_unique_for_overwrite<char[]>(size);
+    capacity_ = size;
+  }
   size_t position = 0;
   for (const DeltaPatch::BaseRange& range : patch.base) {
     if (range.entry != entry_ || !fd_.valid()) {
@@ -14,13 +20,14 @@ absl::Status BaseFiles::Read(const DeltaPatch& patch, std::string* prefix) {
       ASSIGN_OR_RETURN(fd_, tree_.OpenForReading(range.entry));
     }
     ASSIGN_OR_RETURN(const size_t read,
-                     ReadAt(fd_.get(), range.offset, prefix->data() + position, range.size));
+                     ReadAt(fd_.get(), range.offset, bytes_.get() + position, range.size));
     if (read != range.size) {
       return absl::DataLossError(fmt::format("{} is shorter than it was", tree_.PathOf(range.entry)));
     }
     position += range.size;
   }
-  return absl::OkStatus();
+  read_ = patch.base;
+  return std::string_view(bytes_.get(), size);
 }
 
 }  // namespace aetherfs

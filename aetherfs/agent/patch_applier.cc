@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -70,44 +71,98 @@ class PatchApplier::Worker {
 
   // Fails with an error of the sink's only.
   absl::Status Do(const PatchRequest& request) {
+    if (!request.at_hand) return FetchAndDo(request);
     const LoadedDelta& loaded = applier_.loaded_;
-    std::string fetched;
-    if (!request.at_hand) {
-      auto bytes =
-          applier_.fetcher_.FetchPatches(applier_.dataset_, loaded, request.first, request.count, &stats_);
-      if (!bytes.ok()) {
-        ++stats_.delta_failures;
-        return absl::OkStatus();
-      }
-      fetched = *std::move(bytes);
-    }
-    const uint64_t begin = loaded.delta.patches[request.first].offset;
     for (const uint32_t index : request.chosen) {
       const DeltaPatch& patch = loaded.delta.patches[index];
-      const std::string_view stored =
-          request.at_hand ? loaded.BytesAtHand(patch)
-                          : std::string_view(fetched).substr(patch.offset - begin, patch.stored_size);
-      RETURN_IF_ERROR(DoPatch(patch, stored));
+      if (const char* const yielded = loaded.Yielded(index); yielded != nullptr) {
+        RETURN_IF_ERROR(Deliver(patch, yielded));
+      } else {
+        RETURN_IF_ERROR(DoPatch(patch, loaded.BytesAtHand(patch), /*last=*/true).status());
+      }
     }
     return absl::OkStatus();
   }
 
  private:
-  absl::Status DoPatch(const DeltaPatch& patch, std::string_view stored) {
+  // What proves wrong is asked for once more, around the caches, as blocks are.
+  absl::Status FetchAndDo(const PatchRequest& request) {
+    const LoadedDelta& loaded = applier_.loaded_;
+    const uint64_t begin = loaded.delta.patches[request.first].offset;
+    std::vector<uint32_t> left = request.chosen;
+    std::string before;
+    for (const bool bypass_cache : {false, true}) {
+      absl::StatusOr<std::string> fetched = applier_.fetcher_.FetchPatches(
+          applier_.dataset_, loaded, request.first, request.count, bypass_cache, &stats_);
+      if (!fetched.ok() && bypass_cache) fetched = before;  // some of it may be right
+      if (!fetched.ok()) {
+        ++stats_.delta_failures;
+        return absl::OkStatus();
+      }
+      if (bypass_cache && *fetched == before) {
+        applier_.to_ask_again_helps_ = false;
+      } else if (bypass_cache) {
+        ++stats_.integrity_failures;
+      }
+      const bool last = bypass_cache || !applier_.to_ask_again_helps_;
+      std::vector<uint32_t> wrong;
+      for (const uint32_t index : left) {
+        const DeltaPatch& patch = loaded.delta.patches[index];
+        const auto stored = std::string_view(*fetched).substr(patch.offset - begin, patch.stored_size);
+        ASSIGN_OR_RETURN(const bool right, DoPatch(patch, stored, last));
+        if (!right) wrong.push_back(index);
+      }
+      if (wrong.empty() || last) return absl::OkStatus();
+      left = std::move(wrong);
+      before = *std::move(fetched);
+    }
+    return absl::OkStatus();
+  }
+
+  // What the patch yields is known and verified.
+  absl::Status Deliver(const DeltaPatch& patch, const char* yielded) {
+    for (const uint32_t index : patch.chunks) {
+      const std::string_view bytes(yielded, applier_.loaded_.manifest->chunks[index].size);
+      yielded += bytes.size();
+      if (!wanted_[index]) continue;
+      stats_.verified_bytes += bytes.size();
+      RETURN_IF_ERROR(sink_(index, bytes));
+    }
+    return absl::OkStatus();
+  }
+
+  // Whether `stored` is right; if it is not, chunks that are right all the same are delivered only if this
+  // is the `last` attempt.
+  absl::StatusOr<bool> DoPatch(const DeltaPatch& patch, std::string_view stored, bool last) {
     const Manifest& target = *applier_.loaded_.manifest;
     const size_t size = PatchTargetSize(patch, target);
     if (raw_size_ < size) {
       raw_ = std::make_unique_for_overwrite<char[]>(size);
       raw_size_ = size;
     }
-    absl::Status status = base_.Read(patch, &prefix_);
+    const absl::StatusOr<std::string_view> base = base_.Read(patch);
     // A subscription's globs may leave files out; that is no failure of the delta's.
-    if (absl::IsNotFound(status)) return absl::OkStatus();
-    status.Update(decoder_.Decode(prefix_, stored, raw_.get(), size));
-    if (!status.ok()) {
+    if (absl::IsNotFound(base.status())) return true;
+    if (!base.ok()) {
       ++stats_.delta_failures;
-      return absl::OkStatus();
+      return true;  // to fetch the patch again would not help
     }
+    const bool decoded = decoder_.Decode(*base, stored, raw_.get(), size).ok();
+    const bool right = decoded && Verify(patch);
+    if (!right && !last) return false;
+    if (!right) ++stats_.delta_failures;
+    if (!decoded) return false;
+    for (size_t i = 0; i < chunks_.size(); ++i) {
+      if (digests_[i] != target.chunks[indices_[i]].digest) continue;
+      stats_.verified_bytes += chunks_[i].size();
+      RETURN_IF_ERROR(sink_(indices_[i], chunks_[i]));
+    }
+    return right;
+  }
+
+  // Computes the digests of the wanted chunks in raw_; whether all are right.
+  bool Verify(const DeltaPatch& patch) {
+    const Manifest& target = *applier_.loaded_.manifest;
     chunks_.clear();
     indices_.clear();
     size_t position = 0;
@@ -120,17 +175,9 @@ class PatchApplier::Worker {
     }
     digests_.resize(chunks_.size());
     HashChunks(chunks_, digests_);
-    bool wrong = false;
-    for (size_t i = 0; i < chunks_.size(); ++i) {
-      if (digests_[i] != target.chunks[indices_[i]].digest) {
-        wrong = true;
-        continue;
-      }
-      stats_.verified_bytes += chunks_[i].size();
-      RETURN_IF_ERROR(sink_(indices_[i], chunks_[i]));
-    }
-    if (wrong) ++stats_.delta_failures;
-    return absl::OkStatus();
+    bool right = true;
+    for (size_t i = 0; i < chunks_.size(); ++i) right &= digests_[i] == target.chunks[indices_[i]].digest;
+    return right;
   }
 
   PatchApplier& applier_;
@@ -139,7 +186,6 @@ class PatchApplier::Worker {
   TransferStats& stats_;
   PatchDecoder decoder_;
   BaseFiles base_;
-  std::string prefix_;
   std::unique_ptr<char[]> raw_;
   size_t raw_size_ = 0;
   std::vector<std::string_view> chunks_;

@@ -32,9 +32,11 @@ uint64_t BytesToReceive(const LoadedDelta& loaded, std::span<const PatchRequest>
 
 // Makes chunks of a snapshot out of a delta and a directory that holds its base.
 //
-// Nothing is taken on trust: a chunk counts when its bytes have its SHA-256. Whatever goes wrong with the
-// delta or with the base on disk is counted in `delta_failures`, and the chunks stay missing. Thread-safe;
-// blocks; uses up to kThreads threads, each of which holds one patch's base and result.
+// Nothing is taken on trust: a chunk counts when its bytes have its SHA-256. What does not come right is
+// fetched once more, around the caches, and counted in `integrity_failures` if other bytes come; whatever
+// still goes wrong with the delta, or with the base on disk, is counted in `delta_failures`, and the chunks
+// stay missing.
+// Thread-safe; blocks; uses up to kThreads threads, each of which holds one patch's base and result.
 class PatchApplier {
  public:
   static constexpr size_t kThreads = 2;
@@ -55,6 +57,8 @@ class PatchApplier {
   const DatasetName& dataset_;
   const LoadedDelta& loaded_;
   Tree& tree_;
+  // Not if the same came around the caches: the delta lies, or the base is not what it was.
+  std::atomic<bool> to_ask_again_helps_{true};
 };
 
 }  // namespace aetherfs

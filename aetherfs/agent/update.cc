@@ -88,10 +88,9 @@ class Updater {
   absl::StatusOr<std::shared_ptr<const LoadedDelta>> Load(const DeltaOffer& offer, const BaseOnDisk& base) {
     const std::string& directory = request_.sources[base.source].directory;
     ASSIGN_OR_RETURN(const std::unique_ptr<Tree> tree, Tree::Open(directory, *base.manifest));
-    BaseFiles files(*tree);
     return deltas_.Load(
-        request_.dataset, offer, *base.manifest,
-        [&](const DeltaPatch& patch, std::string* prefix) { return files.Read(patch, prefix); }, stats_);
+        request_.dataset, offer, *base.manifest, [&] { return std::make_unique<BaseFiles>(*tree); },
+        stats_);
   }
 
   absl::Status MakeBetween(std::shared_ptr<const LoadedDelta> delta, size_t source) {

@@ -158,7 +158,13 @@ class PublishCommand : public CliCommand {
     return absl::OkStatus();
   }
 
-  static void PrintResult(CliContext& context, const agent::v1::PublishResult& result) {
+  void PrintResult(CliContext& context, const agent::v1::PublishResult& result) const {
+    PrintOutcome(context, result);
+    if (!result.unchanged() || (message_.empty() && label_map_.empty())) return;
+    context.Note("note: nothing was published, so message and labels are recorded nowhere");
+  }
+
+  static void PrintOutcome(CliContext& context, const agent::v1::PublishResult& result) {
     if (context.json()) {
       Json tags = Json::array();
       for (const std::string& tag : result.tags()) tags.push_back(tag);

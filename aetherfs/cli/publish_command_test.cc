@@ -69,6 +69,9 @@ TEST(PublishCommandTest, PublishOfSameContentChangesNothingAndSaysSo) {
   EXPECT_EQ(again.status, 0);
   EXPECT_EQ(WithoutTimes(again.err), "unchanged: 1 file, 5 B; nothing to publish (…)\n");
   EXPECT_EQ(cli.Run({"publish", "a/b", "d", "-o", "json"}).json()["unchanged"], true);
+  for (const char* const given : {"--message=new source", "--label=source=new"}) {
+    EXPECT_THAT(cli.Run({"publish", "a/b", "d", given}).err, HasSubstr("recorded nowhere")) << given;
+  }
 }
 
 TEST(PublishCommandTest, MessageLabelsAndAuthorReachTheServer) {

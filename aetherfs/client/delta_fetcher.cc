@@ -1,5 +1,9 @@
 #include "aetherfs/client/delta_fetcher.h"
 
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <thread>
 #include <utility>
 
 #include "aetherfs/base/sha256.h"
@@ -10,43 +14,116 @@
 namespace aetherfs {
 namespace {
 
-// Puts the digests of what the patches yield into a manifest that leaves them out.
-absl::Status FillDigests(const Delta& delta, const LoadedDelta& loaded, const Manifest& base,
-                         DeltaFetcher::BaseReader read_base, std::string* canonical) {
-  ASSIGN_OR_RETURN(const DigestColumn column, FindDigestColumn(*canonical));
-  RETURN_IF_ERROR(CheckBaseRanges(delta, base));
-  PatchDecoder decoder;
-  std::string prefix;
-  std::string raw;
-  std::vector<std::string_view> chunks;
-  std::vector<Digest> digests;
-  for (const DeltaPatch& patch : delta.patches) {
-    uint64_t size = 0;
-    for (const uint32_t chunk : patch.chunks) {
-      if (chunk >= column.chunk_sizes.size()) return absl::DataLossError("a patch yields an unknown chunk");
-      size += column.chunk_sizes[chunk];
+// Below so many bytes of bases and results one thread is as fast.
+constexpr uint64_t kWorthThreads = 1024 * 1024;
+
+// Puts the digests of what the patches yield into a manifest that leaves them out, and keeps what they
+// yield, as far as it may.
+class DigestFiller {
+ public:
+  DigestFiller(const Delta& delta, const Manifest& base, uint64_t max_yielded, LoadedDelta& loaded)
+      : delta_(delta), base_(base), max_yielded_(max_yielded), loaded_(loaded) {}
+
+  // The errors of the bases'; DATA_LOSS.
+  absl::Status Run(DeltaFetcher::MakeBases make_bases) {
+    ASSIGN_OR_RETURN(column_, FindDigestColumn(loaded_.canonical));
+    RETURN_IF_ERROR(Check());
+    loaded_.yielded.resize(delta_.patches.size());
+    const size_t threads =
+        work_ < kWorthThreads ? 1 : std::min(DeltaFetcher::kThreads, delta_.patches.size());
+    std::vector<std::unique_ptr<PatchBases>> bases;
+    for (size_t i = 0; i < threads; ++i) bases.push_back(make_bases());
+    std::vector<absl::Status> ends(threads);
+    const auto work = [&](size_t i) {
+      ends[i] = Work(*bases[i], i % 2 == 0);
+      if (!ends[i].ok()) failed_ = true;
+    };
+    std::vector<std::thread> others;
+    for (size_t i = 1; i < threads; ++i) others.emplace_back(work, i);
+    if (threads > 0) work(0);
+    for (std::thread& thread : others) thread.join();
+    // NOT_FOUND would say that there are other ways; with a patch that is wrong there is none.
+    absl::Status end;
+    for (const absl::Status& status : ends) {
+      if (end.ok() || absl::IsNotFound(end)) end = status.ok() ? end : status;
     }
-    if (size > kMaxPatchTarget) return absl::DataLossError("a patch yields too much");
-    const std::string_view stored = loaded.BytesAtHand(patch);
-    if (stored.empty()) return absl::DataLossError("digests are left out, and so are patches");
-    RETURN_IF_ERROR(read_base(patch, &prefix));
-    raw.resize(size);
-    RETURN_IF_ERROR(decoder.Decode(prefix, stored, raw.data(), size));
-    chunks.clear();
+    return end;
+  }
+
+ private:
+  // That chunks are the target's, no patch yields too much, and no chunk is yielded twice: each digest is
+  // computed once, from bytes that may be kept.
+  absl::Status Check() {
+    RETURN_IF_ERROR(CheckBaseRanges(delta_, base_));
+    std::vector<bool> seen(column_.chunk_sizes.size(), false);
+    for (const DeltaPatch& patch : delta_.patches) {
+      for (const uint32_t chunk : patch.chunks) {
+        if (chunk >= seen.size()) return absl::DataLossError("a patch yields an unknown chunk");
+        if (seen[chunk]) return absl::DataLossError("two patches yield the same chunk");
+        seen[chunk] = true;
+      }
+      if (SizeOf(patch) > kMaxPatchTarget) return absl::DataLossError("a patch yields too much");
+      if (loaded_.BytesAtHand(patch).empty()) {
+        return absl::DataLossError("digests are left out, and so are patches");
+      }
+      work_ += SizeOf(patch) + PatchBaseSize(patch);
+    }
+    return absl::OkStatus();
+  }
+
+  uint64_t SizeOf(const DeltaPatch& patch) const {
+    uint64_t size = 0;
+    for (const uint32_t chunk : patch.chunks) size += column_.chunk_sizes[chunk];
+    return size;
+  }
+
+  // Patches that follow each other often have the same base, which is read once if one thread takes them:
+  // so half of the threads begin at the end.
+  absl::Status Work(PatchBases& bases, bool from_the_front) {
+    PatchDecoder decoder;
+    const size_t count = delta_.patches.size();
+    while (taken_.fetch_add(1) < count && !failed_) {
+      const size_t patch = from_the_front ? front_.fetch_add(1) : count - 1 - back_.fetch_add(1);
+      RETURN_IF_ERROR(Fill(patch, bases, decoder));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Fill(size_t index, PatchBases& bases, PatchDecoder& decoder) {
+    const DeltaPatch& patch = delta_.patches[index];
+    const uint64_t size = SizeOf(patch);
+    ASSIGN_OR_RETURN(const std::string_view prefix, bases.Read(patch));
+    auto raw = std::make_unique_for_overwrite<char[]>(size);
+    RETURN_IF_ERROR(decoder.Decode(prefix, loaded_.BytesAtHand(patch), raw.get(), size));
+    std::vector<std::string_view> chunks;
     size_t position = 0;
     for (const uint32_t chunk : patch.chunks) {
-      chunks.emplace_back(raw.data() + position, column.chunk_sizes[chunk]);
-      position += column.chunk_sizes[chunk];
+      chunks.emplace_back(raw.get() + position, column_.chunk_sizes[chunk]);
+      position += column_.chunk_sizes[chunk];
     }
-    digests.resize(chunks.size());
+    std::vector<Digest> digests(chunks.size());
     HashChunks(chunks, digests);
+    // Other threads write other digests.
     for (size_t i = 0; i < chunks.size(); ++i) {
-      const size_t at = column.offset + patch.chunks[i] * Digest::kSize;
-      canonical->replace(at, Digest::kSize, digests[i].bytes());
+      char* const at = loaded_.canonical.data() + column_.offset + patch.chunks[i] * Digest::kSize;
+      std::memcpy(at, digests[i].bytes().data(), Digest::kSize);
     }
+    if (kept_.fetch_add(size) + size <= max_yielded_) loaded_.yielded[index] = std::move(raw);
+    return absl::OkStatus();
   }
-  return absl::OkStatus();
-}
+
+  const Delta& delta_;
+  const Manifest& base_;
+  const uint64_t max_yielded_;
+  LoadedDelta& loaded_;
+  DigestColumn column_;
+  uint64_t work_ = 0;             // bytes
+  std::atomic<size_t> taken_{0};  // front_ and back_ together
+  std::atomic<size_t> front_{0};
+  std::atomic<size_t> back_{0};
+  std::atomic<uint64_t> kept_{0};
+  std::atomic<bool> failed_{false};
+};
 
 }  // namespace
 
@@ -105,8 +182,7 @@ absl::StatusOr<std::string> DeltaFetcher::DownloadBeginning(const DatasetName& d
 
 absl::StatusOr<std::shared_ptr<const LoadedDelta>> DeltaFetcher::Load(const DatasetName& dataset,
                                                                       const DeltaOffer& offer,
-                                                                      const Manifest& base,
-                                                                      BaseReader read_base,
+                                                                      const Manifest& base, MakeBases bases,
                                                                       TransferStats* stats) {
   auto loaded = std::make_shared<LoadedDelta>();
   loaded->offer = offer;
@@ -119,8 +195,9 @@ absl::StatusOr<std::shared_ptr<const LoadedDelta>> DeltaFetcher::Load(const Data
   }
   ASSIGN_OR_RETURN(loaded->canonical, ApplyManifestPatch(head, EncodeManifest(base)));
   if (head.leaves_out_digests) {
-    const absl::Status filled = FillDigests(head.delta, *loaded, base, read_base, &loaded->canonical);
+    const absl::Status filled = DigestFiller(head.delta, base, max_yielded_, *loaded).Run(bases);
     if (absl::IsNotFound(filled)) {
+      loaded->yielded.clear();  // nothing says that it is right
       // A consumer that keeps a part of the base can't compute all digests; it still can use patches.
       ASSIGN_OR_RETURN(loaded->canonical, Fetcher(client_).FetchManifest(dataset, offer.to, stats));
     } else {
@@ -137,15 +214,17 @@ absl::StatusOr<std::shared_ptr<const LoadedDelta>> DeltaFetcher::Load(const Data
 
 absl::StatusOr<std::string> DeltaFetcher::FetchPatches(const DatasetName& dataset,
                                                        const LoadedDelta& loaded, size_t first,
-                                                       size_t count, TransferStats* stats) {
+                                                       size_t count, bool bypass_cache,
+                                                       TransferStats* stats) {
   const DeltaPatch& begin = loaded.delta.patches[first];
   const DeltaPatch& last = loaded.delta.patches[first + count - 1];
   const uint64_t size = last.offset + last.stored_size - begin.offset;
   if (begin.part == 0) {
-    return Download(dataset, loaded.offer.digest, loaded.offer.head_size + begin.offset, size, false,
+    return Download(dataset, loaded.offer.digest, loaded.offer.head_size + begin.offset, size, bypass_cache,
                     stats);
   }
-  return Download(dataset, loaded.delta.parts[begin.part - 1].digest, begin.offset, size, false, stats);
+  return Download(dataset, loaded.delta.parts[begin.part - 1].digest, begin.offset, size, bypass_cache,
+                  stats);
 }
 
 }  // namespace aetherfs

@@ -16,6 +16,7 @@
 #include "aetherfs/client/delta_fetcher.h"
 #include "aetherfs/client/delta_plan.h"
 #include "aetherfs/client/delta_sources.h"
+#include "aetherfs/client/patch_effort.h"
 #include "aetherfs/client/sample_index.h"
 #include "fmt/format.h"
 
@@ -31,20 +32,28 @@ constexpr size_t kMaxWaiting = 16 * kMiB;
 constexpr uint64_t kWorthIt = 4 * 1024;
 // A patch, and a delta, must save this share of what it stands for.
 constexpr uint64_t kLeastGain = 32;
-constexpr int kProbeLevel = 1;
-// MiB of patch and base that the highest level's bounded tables can see.
-constexpr double kLargestForBest = 8;
 // So little is put into the delta also if it can't be made smaller: to ask for it would cost more.
 constexpr uint64_t kCheaperThanRequest = 4 * 1024;
 constexpr size_t kFrameOverhead = 32;
 // After so many patches of one file that gained nothing the rest of it is not tried.
 constexpr int kMaxPoorPatches = 2;
 
+size_t DeltaWorkers(const DeltaPlan& plan) { return std::min<size_t>(kDeltaThreads, plan.patches.size()); }
+
+// What a compressor will have to look at. Of a file that is searched, samples mostly tell as much as is
+// made.
+uint64_t SizeOf(const PlannedPatch& patch) {
+  const uint64_t base = patch.searched == PlannedPatch::kNothing
+                            ? patch.base_size
+                            : std::min(patch.base_size, patch.target_size);
+  return patch.target_size + base;
+}
+
 // Compresses the patches of a plan, several at once, and uploads them in their order.
 class Maker {
  public:
   Maker(ServerClient* client, const DatasetName& dataset, DeltaSources& sources, const Manifest& base,
-        const Manifest& target, uint32_t max_base, const DeltaPlan& plan, const DeltaEffort& effort,
+        const Manifest& target, uint32_t max_base, const DeltaPlan& plan, PatchEffort& effort,
         const std::atomic<bool>* cancelled)
       : client_(client),
         dataset_(dataset),
@@ -57,7 +66,7 @@ class Maker {
         cancelled_(cancelled) {}
 
   absl::Status Run() {
-    const size_t workers = std::min<size_t>(kDeltaThreads, plan_.patches.size());
+    const size_t workers = DeltaWorkers(plan_);
     std::vector<std::thread> threads;
     for (size_t i = 1; i < workers; ++i) threads.emplace_back([this] { Work(); });
     Work();
@@ -133,6 +142,7 @@ class Maker {
     Encoded encoded{index, patch.base, {}};
     if (cancelled_ != nullptr && cancelled_->load())
       return absl::CancelledError("the publish was cancelled");
+    const absl::Time begun = effort_.Begin(SizeOf(patch));
     const uint32_t file = patch.runs.front().entry;
     {
       absl::MutexLock lock(&mutex_);
@@ -149,15 +159,11 @@ class Maker {
       encoded.base = samples->Choose(raw, patch.searched, patch.base, max_base_, patch.ChunkCount());
     }
     RETURN_IF_ERROR(sources_.ReadBase(encoded.base, &prefix));
-    std::string& stored = encoded.stored;
     const size_t most = patch.block_bytes <= kCheaperThanRequest
                             ? patch.block_bytes + kFrameOverhead
                             : patch.block_bytes - patch.block_bytes / kLeastGain;
-    if (!incompressible || !encoder.Encode(prefix, raw, kProbeLevel, true, most).empty()) {
-      stored = encoder.Encode(prefix, raw, effort_.level, effort_.long_distance, most);
-    }
-    if (!incompressible) TryHarder(encoder, prefix, raw, most, &stored);
-    if (!stored.empty()) return encoded;
+    encoded.stored = effort_.Encode(encoder, prefix, raw, most, incompressible, begun);
+    if (!encoded.stored.empty()) return encoded;
     absl::MutexLock lock(&mutex_);
     ++poor_[file];
     return encoded;
@@ -191,32 +197,6 @@ class Maker {
     RETURN_IF_ERROR(status);
     index_ = std::move(index);
     return index_;
-  }
-
-  // As far as there is time: once with long-distance matching, which finds less in some data and more in
-  // other; then at the highest level where nearly everything matches, or an optimal parser's first where
-  // much does not.
-  void TryHarder(PatchEncoder& encoder, std::string_view prefix, std::string_view raw, size_t most,
-                 std::string* stored) const {
-    constexpr double kNearlyEqual = 0.01;
-    constexpr int kOptimal = 16;
-    constexpr absl::Duration kQuickForOneMiB = absl::Milliseconds(60);
-    constexpr absl::Duration kForOneMiB = absl::Milliseconds(350);
-    const double size = static_cast<double>(prefix.size() + raw.size()) / static_cast<double>(kMiB);
-    const auto attempt = [&](int level, bool long_distance, absl::Duration for_one) {
-      if (absl::Now() + for_one * size > second_tries_until_) return;
-      std::string better =
-          encoder.Encode(prefix, raw, level, long_distance, stored->empty() ? most : stored->size());
-      if (!better.empty()) *stored = std::move(better);
-    };
-    attempt(effort_.level, !effort_.long_distance, kQuickForOneMiB);
-    const double share =
-        stored->empty() ? 1 : static_cast<double>(stored->size()) / static_cast<double>(raw.size());
-    if (share >= kNearlyEqual) {
-      attempt(kOptimal, false, kForOneMiB);
-    } else if (size <= kLargestForBest) {
-      attempt(PatchEncoder::kMaxLevel, false, kForOneMiB);
-    }
   }
 
   // Appends what is there in the plan's order; whoever fills a part uploads it.
@@ -272,8 +252,7 @@ class Maker {
   const Manifest& target_;
   const uint32_t max_base_;
   const DeltaPlan& plan_;
-  const DeltaEffort effort_;
-  const absl::Time second_tries_until_ = absl::Now() + effort_.second_tries;
+  PatchEffort& effort_;
   const std::atomic<bool>* const cancelled_;
   std::atomic<uint64_t> uploaded_{0};
 
@@ -311,32 +290,22 @@ uint64_t BlockBytes(const Manifest& target, const std::vector<DeltaPatch>& patch
 
 }  // namespace
 
-// From measurements on two cores of 2.5 GHz: level 12 takes 0.05 to 0.1 s for each megabyte, level 6 0.01
-// s.
-DeltaEffort DeltaEffortFor(uint64_t fresh_bytes) {
-  if (fresh_bytes <= 4 * kMiB) return {12, false, absl::Milliseconds(800), 2 * kMiB};
-  if (fresh_bytes <= 24 * kMiB) return {12, false, absl::Milliseconds(1500), 2 * kMiB};
-  if (fresh_bytes <= 56 * kMiB) return {9, true, absl::ZeroDuration(), 2 * kMiB};
-  return {4, true, absl::ZeroDuration(), 1 * kMiB};
-}
-
 absl::StatusOr<std::optional<MadeDelta>> MakeDelta(ServerClient* client, const DatasetName& dataset,
                                                    const Scan& scan, const KnownSnapshot& base,
                                                    const KnownSnapshot& target, size_t manifest_object_size,
+                                                   absl::Duration rest, Clock* clock,
                                                    const std::atomic<bool>* cancelled) {
   if (scan.entries.size() != target.manifest.entries.size()) {
     return absl::InternalError("a scan and the snapshot made of it have different entries");
   }
-  DeltaPlanOptions options;
-  DeltaPlan plan = PlanDelta(base.manifest, target.manifest, options);
+  const DeltaPlanOptions options;
+  const DeltaPlan plan = PlanDelta(base.manifest, target.manifest, options);
   uint64_t block_bytes = 0;
   for (const PlannedPatch& patch : plan.patches) block_bytes += patch.block_bytes;
   if (manifest_object_size + block_bytes < kWorthIt) return std::nullopt;
-  const DeltaEffort effort = DeltaEffortFor(plan.fresh_bytes);
-  if (effort.slack != options.slack) {
-    options.slack = effort.slack;
-    plan = PlanDelta(base.manifest, target.manifest, options);
-  }
+  uint64_t bytes = 0;
+  for (const PlannedPatch& patch : plan.patches) bytes += SizeOf(patch);
+  PatchEffort effort(clock, PatienceFor(plan.fresh_bytes, rest), DeltaWorkers(plan), bytes);
   DeltaSources sources(client, dataset, scan, base.manifest, target.manifest, plan, cancelled);
   Maker maker(client, dataset, sources, base.manifest, target.manifest, options.max_base, plan, effort,
               cancelled);

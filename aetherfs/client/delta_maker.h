@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "aetherfs/base/clock.h"
 #include "aetherfs/base/reference.h"
 #include "aetherfs/client/scanner.h"
 #include "aetherfs/client/server_client.h"
@@ -27,20 +28,10 @@ struct MadeDelta {
   uint64_t uploaded_bytes = 0;
 };
 
-// How much a delta may cost, by how much there is to do.
-struct DeltaEffort {
-  int level = 0;  // zstd's
-  bool long_distance = false;
-  // For how long patches may be tried at a second, higher level.
-  absl::Duration second_tries;
-  uint64_t slack = 0;
-};
-// Small changes get the best there is; large ones
-// must not make a publish take twice as long. Pure.
-DeltaEffort DeltaEffortFor(uint64_t fresh_bytes);
-
 // Makes the delta from `base` to `target`, whose files are those of `scan`, in the same order, and uploads
 // it, in parts. nullopt if none would save anything. What a patch does not save is left out of it.
+//
+// `rest` is how long the publish took up to here, which says how long the delta may take: see PatchEffort.
 //
 // Uses up to kDeltaThreads threads. Memory is bounded whatever the sizes. Blocks. Errors: ABORTED if files
 // changed since they were published; CANCELLED; the server's. None of them means that anything is wrong
@@ -49,6 +40,7 @@ inline constexpr int kDeltaThreads = 2;
 absl::StatusOr<std::optional<MadeDelta>> MakeDelta(ServerClient* client, const DatasetName& dataset,
                                                    const Scan& scan, const KnownSnapshot& base,
                                                    const KnownSnapshot& target, size_t manifest_object_size,
+                                                   absl::Duration rest, Clock* clock,
                                                    const std::atomic<bool>* cancelled);
 
 }  // namespace aetherfs

@@ -9,6 +9,7 @@
 #include "aetherfs/base/sha256.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/client/block_uploader.h"
+#include "aetherfs/client/delta_offer.h"
 #include "aetherfs/client/fetcher.h"
 #include "aetherfs/client/publish_pipeline.h"
 #include "fmt/format.h"
@@ -127,6 +128,7 @@ absl::StatusOr<std::optional<PublishResult>> PublishJob::PublishUnchangedTree() 
     progress_->processed_bytes = scan_.bytes;
     return ResultOf(stats_->manifest, stats_->totals, tags_.seq(), true);
   }
+  if (options_.make_deltas) RETURN_IF_ERROR(MakeMissingDeltas(stats_->manifest));
   const auto response = Commit(stats_->manifest);
   if (absl::IsNotFound(response.status()) || absl::IsFailedPrecondition(response.status())) {
     return std::nullopt;  // it, or what it needs, was collected
@@ -162,8 +164,8 @@ absl::StatusOr<PublishResult> PublishJob::Attempt() {
   } else {
     ASSIGN_OR_RETURN(const size_t object_size, UploadManifest(digest, canonical));
     if (options_.make_deltas) {
-      RETURN_IF_ERROR(
-          MakeDeltas({.digest = digest, .manifest = manifest, .canonical = canonical}, object_size));
+      RETURN_IF_ERROR(MakeDeltas({.digest = digest, .manifest = manifest, .canonical = canonical},
+                                 object_size, DeltaBases(digest)));
     }
     ASSIGN_OR_RETURN(const dataset::v1::PublishResponse response, Commit(digest));
     result = ResultOf(digest, totals, response.seq(), response.unchanged());
@@ -339,15 +341,43 @@ absl::StatusOr<size_t> PublishJob::UploadManifest(const Digest& digest, const st
   return object.size();
 }
 
-absl::Status PublishJob::MakeDeltas(const KnownSnapshot& target, size_t manifest_object_size) {
+std::vector<Digest> PublishJob::DeltaBases(const Digest& target) const {
   std::vector<Digest> bases;
   for (const dataset::v1::Tag& tag : tags_.tags()) {
     if (std::find(options_.tags.begin(), options_.tags.end(), tag.name()) == options_.tags.end()) continue;
     const auto digest = Digest::Parse(tag.snapshot().digest());
-    if (!digest.ok() || *digest == target.digest || bases.size() == kMaxDeltaBases) continue;
+    if (!digest.ok() || *digest == target || bases.size() == kMaxDeltaBases) continue;
     if (std::find(bases.begin(), bases.end(), *digest) == bases.end()) bases.push_back(*digest);
   }
-  if (!bases.empty()) ::malloc_trim(0);  // what the blocks took is not needed any more
+  return bases;
+}
+
+absl::Status PublishJob::MakeMissingDeltas(const Digest& target) {
+  std::vector<Digest> bases = DeltaBases(target);
+  if (bases.empty()) return absl::OkStatus();
+  dataset::v1::LookupRequest request;
+  request.set_dataset(options_.dataset.str());
+  request.set_digest(target.ToString());
+  const auto found = client_->Lookup(request);
+  if (!found.ok()) return absl::OkStatus();  // to commit says what is wrong
+  const std::vector<DeltaOffer> offers = OffersFrom(found->deltas());
+  std::erase_if(bases, [&](const Digest& base) {
+    return !CheapestChain({&base, 1}, target, offers, UINT64_MAX).empty();
+  });
+  if (bases.empty()) return absl::OkStatus();
+  const absl::StatusOr<Manifest> manifest = LoadManifest(target);
+  if (!manifest.ok()) return CheckCancelled();
+  const std::string canonical = EncodeManifest(*manifest);
+  return MakeDeltas({.digest = target, .manifest = *manifest, .canonical = canonical},
+                    EncodeManifestObject(canonical).size(), bases);
+}
+
+absl::Status PublishJob::MakeDeltas(const KnownSnapshot& target, size_t manifest_object_size,
+                                    const std::vector<Digest>& bases) {
+  if (bases.empty()) return absl::OkStatus();
+  ::malloc_trim(0);  // what the blocks took is not needed any more
+  // All of them together may take as long as the rest.
+  const absl::Duration rest = (absl::Now() - began_) / static_cast<double>(bases.size());
   for (const Digest& digest : bases) {
     RETURN_IF_ERROR(CheckCancelled());
     const auto delta = [&]() -> absl::StatusOr<std::optional<MadeDelta>> {
@@ -355,13 +385,14 @@ absl::Status PublishJob::MakeDeltas(const KnownSnapshot& target, size_t manifest
       const std::string canonical = EncodeManifest(base);
       return MakeDelta(client_, options_.dataset, scan_,
                        {.digest = digest, .manifest = base, .canonical = canonical}, target,
-                       manifest_object_size, cancelled_);
+                       manifest_object_size, rest, Clock::System(), cancelled_);
     }();
     if (absl::IsCancelled(delta.status())) return delta.status();
     if (!delta.ok()) {
       // Consumers do without: it only saves bytes.
-      warning_ = fmt::format("no delta from version {} could be made, so its consumers will fetch more: {}",
-                             digest.Short(), Message(delta.status()));
+      warning_ +=
+          fmt::format("{}no delta from version {} could be made, so its consumers will fetch more: {}",
+                      warning_.empty() ? "" : "; ", digest.Short(), Message(delta.status()));
     } else if (delta->has_value()) {
       deltas_.push_back((*delta)->announcement);
       delta_bytes_ += (*delta)->uploaded_bytes;

@@ -70,9 +70,13 @@ class PublishJob {
   absl::StatusOr<Manifest> MakeManifest(const PublishPipeline& pipeline, ChunkTable& table);
   // The size of the object that it is stored as.
   absl::StatusOr<size_t> UploadManifest(const Digest& digest, const std::string& canonical);
-  // From the current snapshot of every tag that moves; fills deltas_, or warning_ if one could not be made.
-  // Fails only if cancelled.
-  absl::Status MakeDeltas(const KnownSnapshot& target, size_t manifest_object_size);
+  // The current snapshots of the tags that move.
+  std::vector<Digest> DeltaBases(const Digest& target) const;
+  // Fills deltas_, and warning_ if one could not be made. Fails only if cancelled.
+  absl::Status MakeDeltas(const KnownSnapshot& target, size_t manifest_object_size,
+                          const std::vector<Digest>& bases);
+  // Of a snapshot that is there, from where no kept delta leads to it.
+  absl::Status MakeMissingDeltas(const Digest& target);
   absl::StatusOr<dataset::v1::PublishResponse> Commit(const Digest& digest);
   // What is gone of what the last attempt needed must not be reused.
   absl::Status ExcludeWhatIsGone();

@@ -1,6 +1,7 @@
 // What a publisher makes of the step from one version to the next.
 
 #include "aetherfs/base/sha256.h"
+#include "aetherfs/base/testing/fake_clock.h"
 #include "aetherfs/client/delta_offer.h"
 #include "aetherfs/client/testing/publisher_fixture.h"
 #include "fmt/format.h"
@@ -104,6 +105,53 @@ TEST_F(PublisherDeltaTest, TagsThatStayHaveNoPart) {
   ChangeALine(300'000);
   MustPublish();
   EXPECT_THAT(BasesOf(Announced()), UnorderedElementsAre(latest));
+}
+
+// A tag that follows later, by a publish of the same tree, which is not read again.
+TEST_F(PublisherDeltaTest, TagThatMovesAloneGetsADeltaUnlessOneLeadsThere) {
+  FakeClock clock(absl::Now() + absl::Hours(1));  // the files were written long before
+  const auto publish = [&](const std::string& tag) {
+    options_.tags = {tag};
+    const auto result = PublishJob(&client_, options_, nullptr, nullptr, nullptr, &clock).Run();
+    EXPECT_TRUE(result.ok()) << result.status();
+    return result.ok() ? result->digest : Digest();
+  };
+  const Digest first = publish("stable");
+  ChangeALine(900'000);
+  const Digest second = publish("latest");
+  EXPECT_THAT(Announced(), IsEmpty());
+  EXPECT_EQ(publish("stable"), second);
+  EXPECT_THAT(BasesOf(Announced()), ElementsAre(first));
+  EXPECT_THAT(BasesOf(Told(second)), ElementsAre(first));
+
+  ChangeALine(300'000);
+  const Digest third = publish("latest");
+  EXPECT_THAT(BasesOf(Announced()), ElementsAre(second));
+  EXPECT_EQ(publish("stable"), third);
+  EXPECT_THAT(Announced(), IsEmpty()) << "the one that was made for latest does";
+}
+
+TEST_F(PublisherDeltaTest, EachDeltaThatCannotBeMadeIsNamed) {
+  options_.tags = {"a"};
+  const Digest first = MustPublish();
+  ChangeALine(900'000);
+  options_.tags = {"b"};
+  const Digest second = MustPublish();
+  ChangeALine(300'000);
+  options_.tags = {"a", "b"};
+  int uploads = 0;
+  // After a block and the manifest both deltas are refused.
+  client_.SetTransferHook([&](Method method, const Digest&) {
+    if (method == Method::kUpload && ++uploads == 2) {
+      client_.FailNext(Method::kUpload, absl::ResourceExhaustedError("the store is full"), 2);
+    }
+  });
+  const auto result = Publish();
+  client_.SetTransferHook(nullptr);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_THAT(Announced(), IsEmpty());
+  EXPECT_THAT(result->warning, HasSubstr(first.Short()));
+  EXPECT_THAT(result->warning, HasSubstr(second.Short()));
 }
 
 TEST_F(PublisherDeltaTest, WhoWantsNoneGetsNone) {

@@ -47,6 +47,9 @@ absl::Status Malformed(std::string_view why) {
   return absl::DataLossError(fmt::format("reading a delta: it is malformed: {}", why));
 }
 
+// What a byte of a zstd frame yields at most: a block of 128 KiB takes four.
+constexpr uint64_t kMostOfOneByte = 32 * 1024;
+
 // Small manifests are worth the highest effort; those of a million files have to be done in a second.
 int ManifestLevel(size_t size) {
   if (size <= 1 << 20) return 19;
@@ -276,6 +279,10 @@ absl::StatusOr<DeltaHead> DecodeDeltaHead(std::string_view head) {
   const std::string_view stored_table = in.Bytes(stored_size);
   decoded.manifest_patch = in.Bytes(in.remaining());
   if (!in.ok()) return Malformed(in.problem());
+  // Also so that a size that is a lie takes no more memory than the truth could.
+  if (decoded.target_size / kMostOfOneByte > decoded.manifest_patch.size()) {
+    return Malformed("its manifest is larger than its patch can yield");
+  }
   const Limits limits(decoded.manifest_patch.size(), decoded.leaves_out_digests);
   if (table_size == 0 || table_size > limits.table) return Malformed("its table has an impossible size");
   const auto table = std::make_unique_for_overwrite<char[]>(table_size);
@@ -285,10 +292,9 @@ absl::StatusOr<DeltaHead> DecodeDeltaHead(std::string_view head) {
 }
 
 absl::StatusOr<std::string> ApplyManifestPatch(const DeltaHead& head, std::string_view base) {
-  // Pages that are not written to cost nothing: a size that is a lie takes no memory.
-  const auto target = std::make_unique_for_overwrite<char[]>(head.target_size);
-  RETURN_IF_ERROR(PatchDecoder().Decode(base, head.manifest_patch, target.get(), head.target_size));
-  return std::string(target.get(), head.target_size);
+  std::string target(head.target_size, '\0');
+  RETURN_IF_ERROR(PatchDecoder().Decode(base, head.manifest_patch, target.data(), target.size()));
+  return target;
 }
 
 absl::Status CheckManifest(const DeltaHead& head, std::string_view canonical) {
@@ -313,11 +319,16 @@ absl::Status CheckBaseRanges(const Delta& delta, const Manifest& base) {
 
 absl::Status CheckDelta(const Delta& delta, const Manifest& base, const Manifest& target) {
   RETURN_IF_ERROR(CheckBaseRanges(delta, base));
+  std::vector<bool> yielded(target.chunks.size(), false);
   for (const DeltaPatch& patch : delta.patches) {
     for (const uint32_t chunk : patch.chunks) {
-      if (chunk >= target.chunks.size()) return Malformed("a patch yields a chunk that there is not");
+      if (chunk >= yielded.size()) return Malformed("a patch yields a chunk that there is not");
     }
     if (PatchTargetSize(patch, target) > kMaxPatchTarget) return Malformed("a patch yields too much");
+    for (const uint32_t chunk : patch.chunks) {
+      if (yielded[chunk]) return Malformed("a chunk is yielded twice");
+      yielded[chunk] = true;
+    }
   }
   return absl::OkStatus();
 }

@@ -106,7 +106,7 @@ uint64_t PatchTargetSize(const DeltaPatch& patch, const Manifest& target);
 uint64_t PatchBaseSize(const DeltaPatch& patch);
 
 // Compresses with a prefix: what the prefix has too costs next to nothing. A context of one's own per
-// thread; not thread-safe. At most about 40 MiB of memory for the largest patches.
+// thread; not thread-safe. At most about 23 MiB of memory for the largest patches.
 class PatchEncoder {
  public:
   static constexpr int kMaxLevel = 19;

@@ -310,6 +310,17 @@ TEST(DeltaTest, RangesAndChunksMustFitTheManifests) {
   EXPECT_THAT(message({}, {4}), HasSubstr("chunk that there is not"));
   EXPECT_THAT(message({}, {UINT32_MAX}), HasSubstr("chunk that there is not"));
   EXPECT_THAT(message({}, std::vector<uint32_t>(42, 0)), HasSubstr("yields too much"));
+  EXPECT_THAT(message({}, {2, 0, 2}), HasSubstr("yielded twice"));
+}
+
+TEST(DeltaTest, TwoPatchesDoNotYieldTheSameChunk) {
+  const Manifest manifest = SampleManifest();
+  Delta delta;
+  delta.patches.push_back({{}, {0, 1}, 0, 0, 1});
+  delta.patches.push_back({{}, {2}, 0, 1, 1});
+  EXPECT_TRUE(CheckDelta(delta, manifest, manifest).ok());
+  delta.patches[1].chunks = {1};
+  EXPECT_EQ(CheckDelta(delta, manifest, manifest).code(), kDataLoss);
 }
 
 // --- Patches.

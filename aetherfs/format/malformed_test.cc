@@ -419,6 +419,7 @@ std::vector<Case> DeltaCases() {
       {"table-of-zeros", "impossible size", table(std::string(1 << 20, '\0'))},
       {"table-with-more", "left over", table(V({0, 0, 0}))},
       {"manifest-of-1-gib", "larger than one", raw([](auto& d) { d.target_size = 1 << 30; })},
+      {"manifest-of-400-mib", "than its patch can yield", raw([](auto& d) { d.target_size = 400 << 20; })},
       {"billion-parts", "a count is larger", table(V({1000000000, 0}))},
       {"part-of-0-bytes", "a part is empty", table(V({1}) + D(3) + V({0, 0}))},
       {"part-too-large", "a part is empty or too large",
