@@ -1,8 +1,8 @@
 #include "aetherfs/base/sha256.h"
 
-#include <cpuid.h>
-
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <vector>
 
 #include "aetherfs/base/sha256_lanes.h"
@@ -12,11 +12,6 @@ namespace {
 
 constexpr size_t kBlockSize = 64;
 constexpr size_t kMaxLanes = 16;
-
-bool HasShaInstructions() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & (1u << 29)) != 0;
-}
 
 const uint8_t* AsBytes(std::string_view text) { return reinterpret_cast<const uint8_t*>(text.data()); }
 
@@ -62,15 +57,47 @@ size_t CompressWhileFull(const Sha256LaneKernel& kernel, std::span<Lane> lanes, 
   return left;
 }
 
+// How long `work` takes, at best: what else the machine does can only make it longer.
+template <typename Work>
+std::chrono::nanoseconds Shortest(Work work) {
+  constexpr int kRounds = 5;
+  auto shortest = std::chrono::nanoseconds::max();
+  for (int round = 0; round < kRounds; ++round) {
+    const auto begin = std::chrono::steady_clock::now();
+    work();
+    shortest = std::min<std::chrono::nanoseconds>(shortest, std::chrono::steady_clock::now() - begin);
+  }
+  return shortest;
+}
+
+// Sets `kernel.fewest`; no lanes if even all of them together are not worth it.
+Sha256LaneKernel Measure(Sha256LaneKernel kernel) {
+  constexpr size_t kBlocks = 64;
+  const std::array<uint8_t, kBlocks * kBlockSize> message = {};
+  std::array<std::array<uint32_t, 8>, kMaxLanes> lanes = {};
+  uint32_t* states[kMaxLanes];
+  const uint8_t* data[kMaxLanes];
+  for (size_t i = 0; i < kernel.lanes; ++i) {
+    states[i] = lanes[i].data();
+    data[i] = message.data();
+  }
+  SHA256_CTX context;
+  SHA256_Init(&context);
+  const auto one = Shortest([&] { SHA256_Update(&context, message.data(), message.size()); });
+  const auto all = Shortest([&] { kernel.compress(states, data, kBlocks); });
+  kernel.fewest =
+      std::max<size_t>(2, static_cast<size_t>(all / std::max(one, std::chrono::nanoseconds(1))) + 1);
+  return kernel.fewest <= kernel.lanes ? kernel : Sha256LaneKernel();
+}
+
 }  // namespace
 
 Sha256LaneKernel ChooseSha256LaneKernel() {
   static const Sha256LaneKernel chosen = [] {
-    if (HasShaInstructions()) return Sha256LaneKernel{0, nullptr};
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
-      return Sha256LaneKernel{16, &Sha256CompressAvx512};
-    if (__builtin_cpu_supports("avx2")) return Sha256LaneKernel{8, &Sha256CompressAvx2};
-    return Sha256LaneKernel{0, nullptr};
+      return Measure({16, &Sha256CompressAvx512});
+    if (__builtin_cpu_supports("avx2")) return Measure({8, &Sha256CompressAvx2});
+    return Sha256LaneKernel();
   }();
   return chosen;
 }
@@ -93,9 +120,8 @@ Digest Sha256::Of(std::string_view message) {
 
 void Sha256UpdateMany(std::span<Sha256* const> hashes, std::span<const std::string_view> data) {
   const Sha256LaneKernel kernel = ChooseSha256LaneKernel();
-  // A kernel takes as long for one lane as for all; one lane alone is faster with OpenSSL, two are not.
-  constexpr size_t kFewest = 2;
-  if (kernel.lanes == 0 || hashes.size() < kFewest) {
+  // A kernel takes as long for one lane as for all.
+  if (kernel.lanes == 0 || hashes.size() < kernel.fewest) {
     for (size_t i = 0; i < hashes.size(); ++i) hashes[i]->Update(data[i]);
     return;
   }
@@ -113,7 +139,7 @@ void Sha256UpdateMany(std::span<Sha256* const> hashes, std::span<const std::stri
     if (blocks > 0) lanes.push_back({&hashes[i]->context_, AsBytes(rest), blocks});
     tails[i] = rest.substr(blocks * kBlockSize);
   }
-  lanes.resize(CompressWhileFull(kernel, lanes, kFewest));
+  lanes.resize(CompressWhileFull(kernel, lanes, kernel.fewest));
   for (const Lane& lane : lanes) SHA256_Update(lane.context, lane.data, lane.blocks * kBlockSize);
   for (size_t i = 0; i < hashes.size(); ++i) hashes[i]->Update(tails[i]);
 }
