@@ -2,10 +2,29 @@
 
 #include <sys/mman.h>
 
+#include <cstdint>
 #include <new>
 #include <utility>
 
 namespace aetherfs {
+namespace {
+
+// A huge page of the processors this runs on. Mappings are aligned to it, or the system could not use one.
+constexpr uintptr_t kHugePage = 2 * 1024 * 1024;
+
+char* MapPart() {
+  void* const mapped =
+      mmap(nullptr, kPartSize + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) throw std::bad_alloc();  // as operator new does
+  char* const begin = static_cast<char*>(mapped);
+  const uintptr_t before = -reinterpret_cast<uintptr_t>(begin) % kHugePage;
+  if (before > 0) munmap(begin, before);
+  munmap(begin + before + kPartSize, kHugePage - before);
+  madvise(begin + before, kPartSize, MADV_HUGEPAGE);
+  return begin + before;
+}
+
+}  // namespace
 
 struct FreePartBuffers {
   ~FreePartBuffers() {
@@ -21,10 +40,7 @@ struct FreePartBuffers {
         return buffer;
       }
     }
-    void* mapped = mmap(nullptr, kPartSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mapped == MAP_FAILED) throw std::bad_alloc();  // as operator new does
-    madvise(mapped, kPartSize, MADV_HUGEPAGE);
-    return static_cast<char*>(mapped);
+    return MapPart();
   }
 
   void GiveBack(char* buffer) {
@@ -47,7 +63,7 @@ PartBuffers::PartBuffers() : free_(std::make_shared<FreePartBuffers>()) {}
 PartBuffers::Buffer PartBuffers::Allocate(size_t size) {
   Buffer buffer;
   buffer.size_ = size;
-  if (size == kPartSize) {
+  if (size >= PartBuffers::kLeastPooled) {
     buffer.home_ = free_;
     buffer.data_ = free_->Take();
   } else {

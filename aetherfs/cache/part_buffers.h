@@ -14,12 +14,15 @@ namespace aetherfs {
 // Objects are cached in parts: aligned pieces of kPartSize bytes, the last one shorter.
 inline constexpr uint64_t kPartSize = 4 * 1024 * 1024;
 
-// Memory for the bytes of parts. Whole parts use mappings of their own that are kept for the next one:
+// Memory for the bytes of parts. Parts that are about whole (blocks are finished just before they would be
+// larger) use mappings of kPartSize, of huge pages where there are any, that are kept for the next one:
 // faulting in 4 MiB of fresh pages costs more than reading that much from a page cache. Thread-safe; what
 // it hands out may outlive it.
 class PartBuffers {
  public:
   static constexpr size_t kMaxFree = 8;  // × kPartSize = 32 MiB
+  // From this size on a mapping is used; so at most an eighth of one is wasted.
+  static constexpr size_t kLeastPooled = kPartSize - kPartSize / 8;
 
   // Bytes that are not initialised. Gives its memory back when it goes.
   class Buffer {
