@@ -20,6 +20,7 @@
 
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "aetherfs/app/process_setup.h"
 #include "aetherfs/base/digest.h"
 #include "aetherfs/base/status.h"
 #include "aetherfs/client/fetcher.h"
@@ -113,6 +114,7 @@ bool ParseCount(std::string_view text, int* count) {
 }  // namespace aetherfs
 
 int main(int argc, char** argv) {
+  aetherfs::SetUpTransferProcess();
   aetherfs::Arguments arguments;
   if (argc == 5) {
     arguments.servers = absl::StrSplit(argv[1], ',');

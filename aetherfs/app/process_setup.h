@@ -43,9 +43,9 @@ inline void LetMutexesMeasureTheClock() {
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-// For programs that move bulk data and are gone again, or idle for hours. As it comes, malloc gives what a
-// received message took back to the system and faults it in again for the next one, which made a tenth of
-// the time of a pull; and it keeps eight heaps a core, which made a quarter of its memory.
+// For programs that move bulk data. As it comes, malloc gives what a received message took back to the
+// system and faults it in again for the next one, which made a tenth of the time of a pull; and it keeps
+// eight heaps a core, which made a quarter of its memory.
 inline void SetUpTransferProcess() {
   SetUpProcess();
   constexpr int kMaxHeaps = 4;

@@ -2,6 +2,6 @@
 #include "aetherfs/server/run_server.h"
 
 int main(int argc, char** argv) {
-  aetherfs::SetUpProcess();
+  aetherfs::SetUpTransferProcess();
   return aetherfs::RunServer(argc, argv);
 }
